@@ -1,0 +1,102 @@
+// Package backend is the seam between Duffy and machines.
+//
+// A [Backend] makes machines and removes them again; a [Contextualizer] gives a
+// tenant access to a machine and takes it away. Whoever wants other machines
+// than the ones of [github.com/duffy-ci/duffy/backend/ansible] implements
+// Backend and shows with [github.com/duffy-ci/duffy/backend/backendtest] that
+// it keeps the contract.
+package backend
+
+import (
+	"context"
+	"strings"
+)
+
+// A Backend provisions and deprovisions nodes. Its methods may run
+// concurrently, for different nodes and for the same: after a crash Duffy
+// repeats what it does not know to have finished, so both are idempotent by
+// [Node.ID]. They stop, with all that they started, when ctx ends.
+type Backend interface {
+	// Provision makes the requested nodes usable and returns those that are,
+	// each with the ID it was requested by, an IPAddr and whatever else is worth
+	// keeping in Provision. A node missing from the result has failed; an error
+	// fails them all, and its text is shown to operators as the reason.
+	Provision(ctx context.Context, req Request) ([]Node, error)
+
+	// Deprovision removes the requested nodes, or makes them ready to be
+	// provisioned again, and returns those for which that succeeded. A node that
+	// is gone already has succeeded. A node missing from the result has failed;
+	// an error fails them all.
+	Deprovision(ctx context.Context, req Request) ([]Node, error)
+}
+
+// A Checker is a Backend that can tell early that a pool is misconfigured.
+type Checker interface {
+	// Check reports what is wrong with the pool's configuration without touching
+	// any machine. It returns *[SettingError] values, joined with [errors.Join]
+	// if there are several.
+	Check(pool Pool) error
+}
+
+// A Contextualizer gives a tenant access to nodes. Its methods may run
+// concurrently for different nodes, and are idempotent. They stop when ctx ends.
+type Contextualizer interface {
+	// Contextualize lets the holder of sshKey (lines of an authorized_keys file)
+	// log in to node, and nobody let in by an earlier call. After an error the
+	// key may or may not be on the node.
+	Contextualize(ctx context.Context, node Node, sshKey string) error
+
+	// Decontextualize locks out whoever Contextualize let in.
+	Decontextualize(ctx context.Context, node Node) error
+}
+
+// A Pool is what a backend gets to know about the pool it works for.
+type Pool struct {
+	Name string
+
+	// Settings is the section of the pool's configuration that is named like the
+	// backend: nodepools.concrete.NAME.mechanism.BACKEND. Templates in it are
+	// not rendered yet.
+	Settings map[string]any
+
+	// Vars holds the pool's whole configuration, unknown keys included, which is
+	// what templates in Settings may refer to.
+	Vars map[string]any
+}
+
+// A Request asks a backend to do something with nodes of one pool.
+type Request struct {
+	Pool  Pool
+	Nodes []Node
+}
+
+// A Node is a machine as Duffy and a backend speak about it.
+type Node struct {
+	// ID is Duffy's own, stable for the life of the node's record.
+	ID int64
+
+	// Hostname and IPAddr are empty for a node that was never provisioned. A
+	// backend may leave Hostname empty: Duffy then looks the address up, and
+	// takes the address itself if that fails.
+	Hostname string
+	IPAddr   string
+
+	// Data is the node's data as Duffy keeps it, for reading only.
+	Data map[string]any
+
+	// Provision is what provisioning the node told about it: any JSON. Tenants
+	// see it as data.provision. "ssh_port", "ssh_user" and "ssh_host_key" tell a
+	// contextualizer how to reach the node, see
+	// [github.com/duffy-ci/duffy/backend/ssh].
+	Provision map[string]any
+}
+
+// A SettingError says which setting of a pool is wrong.
+type SettingError struct {
+	Path []string // below the pool, for example mechanism, ansible, topdir
+	Err  error
+}
+
+func (e *SettingError) Error() string { return strings.Join(e.Path, ".") + ": " + e.Err.Error() }
+
+func (e *SettingError) Unwrap() error { return e.Err }
