@@ -62,7 +62,6 @@ type Mux struct {
 }
 
 type handler struct {
-	long    bool
 	timeout time.Duration
 	run     func(ctx context.Context, payload []byte) error
 }
@@ -91,8 +90,7 @@ func Handle[J Job](m *Mux, timeout time.Duration, fn func(context.Context, J) er
 	if m.handlers == nil {
 		m.handlers = map[string]handler{}
 	}
-	_, long := any(zero).(Long)
-	m.handlers[kind] = handler{long, timeout, func(ctx context.Context, payload []byte) error {
+	m.handlers[kind] = handler{timeout, func(ctx context.Context, payload []byte) error {
 		var job J
 		if err := json.Unmarshal(payload, &job); err != nil {
 			return fmt.Errorf("decode %s job: %w", kind, err)

@@ -1,0 +1,235 @@
+// Package backendtest has the suites that every [backend.Backend] and every
+// [backend.Contextualizer] passes. A backend's whole test is
+//
+//	func TestBackend(t *testing.T) {
+//		backendtest.Run(t, func(t *testing.T) backendtest.Subject {
+//			return backendtest.Subject{Backend: mine.New(mine.Config{...})}
+//		})
+//	}
+package backendtest
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/duffy-ci/duffy/backend"
+)
+
+// patience bounds every call, so that a backend that hangs fails its test
+// instead of stopping it.
+const patience = 2 * time.Minute
+
+// A Subject is a backend to put to the test. Only Backend is required.
+type Subject struct {
+	Backend backend.Backend
+
+	// Pool is the pool that all requests are for.
+	Pool backend.Pool
+
+	// Node returns what Duffy knows about a node before it is first provisioned,
+	// for a backend that needs to be told, for example, which physical machine a
+	// node is. IDs are 1 to 3. The default is a node with an ID and nothing else.
+	Node func(id int64) backend.Node
+
+	// Running reports whether the machine of a node that was provisioned exists.
+	// With it, the suite sees for itself that machines come and go as told.
+	Running func(t *testing.T, node backend.Node) bool
+}
+
+// Run tests a backend. It calls open once for each of a few subtests, which run
+// one after the other, provision the same three IDs again and again, and clean
+// up behind them unless they fail. All in all a node is provisioned or
+// deprovisioned about 25 times.
+func Run(t *testing.T, open func(t *testing.T) Subject) {
+	t.Run("Lifecycle", func(t *testing.T) { testLifecycle(t, open(t)) })
+	t.Run("Several", func(t *testing.T) { testSeveral(t, open(t)) })
+	t.Run("Concurrent", func(t *testing.T) { testConcurrent(t, open(t)) })
+	t.Run("NeverProvisioned", func(t *testing.T) { testNeverProvisioned(t, open(t)) })
+	t.Run("Cancelled", func(t *testing.T) { testCancelled(t, open(t)) })
+}
+
+func testLifecycle(t *testing.T, s Subject) {
+	node := s.provision(t, s.nodes(1))
+	s.requireRunning(t, true, node)
+
+	again := s.provision(t, s.nodes(1))
+	s.requireRunning(t, true, again)
+
+	s.deprovision(t, again)
+	s.requireRunning(t, false, again)
+	s.deprovision(t, again)
+
+	anew := s.provision(t, s.nodes(1))
+	s.requireRunning(t, true, anew)
+	s.deprovision(t, anew)
+	s.requireRunning(t, false, anew)
+}
+
+func testSeveral(t *testing.T, s Subject) {
+	nodes := s.provision(t, s.nodes(1, 2, 3))
+	s.requireRunning(t, true, nodes)
+
+	s.deprovision(t, nodes[1:2])
+	s.requireRunning(t, false, nodes[1:2])
+	s.requireRunning(t, true, []backend.Node{nodes[0], nodes[2]})
+
+	s.deprovision(t, nodes)
+	s.requireRunning(t, false, nodes)
+}
+
+func testConcurrent(t *testing.T, s Subject) {
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+
+	// The same node twice: a job that is believed lost may still be running.
+	nodes := s.nodes(1, 2, 2)
+	got := make([][]backend.Node, len(nodes))
+	var calls errgroup.Group
+	for i := range nodes {
+		calls.Go(func() (err error) {
+			got[i], err = s.Backend.Provision(ctx, backend.Request{Pool: s.Pool, Nodes: nodes[i : i+1]})
+			return err
+		})
+	}
+	require.NoError(t, calls.Wait())
+	for i := range nodes {
+		require.Equal(t, ids(nodes[i:i+1]), ids(got[i]), "provisioned nodes")
+	}
+
+	first, second := stored(t, nodes[0], got[0][0]), stored(t, nodes[1], got[1][0])
+	requireAddresses(t, []backend.Node{first, second})
+	for _, node := range []backend.Node{first, second} {
+		calls.Go(func() error {
+			gone, err := s.Backend.Deprovision(ctx, backend.Request{Pool: s.Pool, Nodes: []backend.Node{node}})
+			if err == nil && len(gone) != 1 {
+				err = fmt.Errorf("node %d was not deprovisioned", node.ID)
+			}
+			return err
+		})
+	}
+	require.NoError(t, calls.Wait())
+	s.requireRunning(t, false, []backend.Node{first, second})
+}
+
+// testNeverProvisioned asks for the removal of a node that is not there, which
+// Duffy does when it does not know how far an interrupted Provision came.
+func testNeverProvisioned(t *testing.T, s Subject) {
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	nodes := s.nodes(1)
+	gone, err := s.Backend.Deprovision(ctx, backend.Request{Pool: s.Pool, Nodes: nodes})
+	require.NoError(t, err)
+	require.Subset(t, ids(nodes), ids(gone), "deprovisioned nodes")
+}
+
+func testCancelled(t *testing.T, s Subject) {
+	cancelled, cancel := context.WithCancel(t.Context())
+	cancel()
+
+	_, err := s.Backend.Provision(cancelled, backend.Request{Pool: s.Pool, Nodes: s.nodes(1)})
+	require.Error(t, err, "Provision with a cancelled context")
+	nodes := s.provision(t, s.nodes(1))
+
+	_, err = s.Backend.Deprovision(cancelled, backend.Request{Pool: s.Pool, Nodes: nodes})
+	require.Error(t, err, "Deprovision with a cancelled context")
+	s.deprovision(t, nodes)
+}
+
+func (s Subject) nodes(ids ...int64) []backend.Node {
+	nodes := make([]backend.Node, len(ids))
+	for i, id := range ids {
+		nodes[i] = backend.Node{ID: id}
+		if s.Node != nil {
+			nodes[i] = s.Node(id)
+			nodes[i].ID = id
+		}
+	}
+	return nodes
+}
+
+// provision requires that all nodes get provisioned, and returns them as Duffy
+// has them afterwards, in the same order.
+func (s Subject) provision(t *testing.T, nodes []backend.Node) []backend.Node {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+
+	req := backend.Request{Pool: s.Pool, Nodes: nodes}
+	before := fmt.Sprintf("%#v", req)
+	got, err := s.Backend.Provision(ctx, req)
+	require.NoError(t, err)
+	require.Equal(t, before, fmt.Sprintf("%#v", req), "Provision changed its request")
+	require.ElementsMatch(t, ids(nodes), ids(got), "provisioned nodes")
+
+	made := make([]backend.Node, len(nodes))
+	for i, node := range nodes {
+		for _, g := range got {
+			if g.ID == node.ID {
+				made[i] = stored(t, node, g)
+			}
+		}
+	}
+	requireAddresses(t, made)
+	return made
+}
+
+func (s Subject) deprovision(t *testing.T, nodes []backend.Node) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+
+	req := backend.Request{Pool: s.Pool, Nodes: nodes}
+	before := fmt.Sprintf("%#v", req)
+	got, err := s.Backend.Deprovision(ctx, req)
+	require.NoError(t, err)
+	require.Equal(t, before, fmt.Sprintf("%#v", req), "Deprovision changed its request")
+	require.ElementsMatch(t, ids(nodes), ids(got), "deprovisioned nodes")
+}
+
+func (s Subject) requireRunning(t *testing.T, want bool, nodes []backend.Node) {
+	t.Helper()
+	if s.Running == nil {
+		return
+	}
+	for _, node := range nodes {
+		require.Equal(t, want, s.Running(t, node), "node %d (%s) is running", node.ID, node.IPAddr)
+	}
+}
+
+// stored returns asked with what provisioning told about it, after the way
+// through the database, where numbers become float64.
+func stored(t *testing.T, asked, made backend.Node) backend.Node {
+	t.Helper()
+	asked.Hostname, asked.IPAddr, asked.Provision = made.Hostname, made.IPAddr, nil
+	text, err := json.Marshal(made.Provision)
+	require.NoError(t, err, "what provisioning node %d told must be JSON", made.ID)
+	require.NoError(t, json.Unmarshal(text, &asked.Provision))
+	return asked
+}
+
+func requireAddresses(t *testing.T, nodes []backend.Node) {
+	t.Helper()
+	owner := map[netip.Addr]int64{}
+	for _, node := range nodes {
+		addr, err := netip.ParseAddr(node.IPAddr)
+		require.NoError(t, err, "address of node %d", node.ID)
+		other, taken := owner[addr]
+		require.False(t, taken, "nodes %d and %d have the same address %s", other, node.ID, addr)
+		owner[addr] = node.ID
+	}
+}
+
+func ids(nodes []backend.Node) []int64 {
+	ids := make([]int64, len(nodes))
+	for i, node := range nodes {
+		ids[i] = node.ID
+	}
+	return ids
+}

@@ -1,0 +1,144 @@
+package backendtest
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/crypto/ssh"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/duffy-ci/duffy/backend"
+)
+
+// An Access is a contextualizer to put to the test, and nodes to try it on.
+type Access struct {
+	Contextualizer backend.Contextualizer
+
+	// Nodes are two provisioned nodes that no tenant has access to.
+	Nodes [2]backend.Node
+
+	// CanLogIn reports whether the holder of key can log in to node.
+	CanLogIn func(t *testing.T, node backend.Node, key ssh.Signer) bool
+
+	// ServiceKey, if not nil, is the key by which Duffy itself logs in to the
+	// nodes. The suite sees that it always can.
+	ServiceKey ssh.Signer
+}
+
+// RunContextualizer tests a contextualizer. It calls open once for each of a few
+// subtests, which run one after the other.
+func RunContextualizer(t *testing.T, open func(t *testing.T) Access) {
+	t.Run("InAndOut", func(t *testing.T) { testInAndOut(t, open(t)) })
+	t.Run("NextTenant", func(t *testing.T) { testNextTenant(t, open(t)) })
+	t.Run("SeveralKeys", func(t *testing.T) { testSeveralKeys(t, open(t)) })
+	t.Run("SeveralNodes", func(t *testing.T) { testSeveralNodes(t, open(t)) })
+	t.Run("ContextCancelled", func(t *testing.T) { testContextCancelled(t, open(t)) })
+}
+
+func testInAndOut(t *testing.T, a Access) {
+	node, tenant := a.Nodes[0], NewKey(t)
+	a.requireAccess(t, false, node, tenant)
+
+	for range 2 {
+		a.contextualize(t, node, PublicKey(tenant))
+		a.requireAccess(t, true, node, tenant)
+	}
+	for range 2 {
+		a.decontextualize(t, node)
+		a.requireAccess(t, false, node, tenant)
+	}
+}
+
+func testNextTenant(t *testing.T, a Access) {
+	node, first, second := a.Nodes[0], NewKey(t), NewKey(t)
+	a.contextualize(t, node, PublicKey(first))
+	a.contextualize(t, node, PublicKey(second))
+	a.requireAccess(t, false, node, first)
+	a.requireAccess(t, true, node, second)
+	a.decontextualize(t, node)
+	a.requireAccess(t, false, node, second)
+}
+
+func testSeveralKeys(t *testing.T, a Access) {
+	node, keys := a.Nodes[0], []ssh.Signer{NewKey(t), NewKey(t), NewKey(t)}
+	a.contextualize(t, node, strings.Join([]string{
+		"# somebody's laptop\r\n", PublicKey(keys[0]),
+		"\r\n  ### DUFFY tenant credentials\n### DUFFY tenant credentials\n", PublicKey(keys[1]),
+		"\n", strings.TrimSpace(PublicKey(keys[2])),
+	}, ""))
+	a.requireAccess(t, true, node, keys...)
+	a.decontextualize(t, node)
+	a.requireAccess(t, false, node, keys...)
+}
+
+func testSeveralNodes(t *testing.T, a Access) {
+	keys := []ssh.Signer{NewKey(t), NewKey(t)}
+	var calls errgroup.Group
+	for i, node := range a.Nodes {
+		calls.Go(func() error { return a.Contextualizer.Contextualize(t.Context(), node, PublicKey(keys[i])) })
+	}
+	require.NoError(t, calls.Wait())
+	for i, node := range a.Nodes {
+		a.requireAccess(t, true, node, keys[i])
+		a.requireAccess(t, false, node, keys[1-i])
+	}
+	a.decontextualize(t, a.Nodes[0])
+	a.requireAccess(t, false, a.Nodes[0], keys[0])
+	a.requireAccess(t, true, a.Nodes[1], keys[1])
+	a.decontextualize(t, a.Nodes[1])
+}
+
+func testContextCancelled(t *testing.T, a Access) {
+	node, tenant := a.Nodes[0], NewKey(t)
+	cancelled, cancel := context.WithCancel(t.Context())
+	cancel()
+
+	require.Error(t, a.Contextualizer.Contextualize(cancelled, node, PublicKey(tenant)), "Contextualize with a cancelled context")
+	a.contextualize(t, node, PublicKey(tenant))
+	require.Error(t, a.Contextualizer.Decontextualize(cancelled, node), "Decontextualize with a cancelled context")
+	a.decontextualize(t, node)
+	a.requireAccess(t, false, node, tenant)
+}
+
+func (a Access) contextualize(t *testing.T, node backend.Node, sshKey string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	require.NoError(t, a.Contextualizer.Contextualize(ctx, node, sshKey))
+}
+
+func (a Access) decontextualize(t *testing.T, node backend.Node) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	require.NoError(t, a.Contextualizer.Decontextualize(ctx, node))
+}
+
+func (a Access) requireAccess(t *testing.T, want bool, node backend.Node, keys ...ssh.Signer) {
+	t.Helper()
+	for i, key := range keys {
+		require.Equal(t, want, a.CanLogIn(t, node, key), "key %d of %d can log in to node %d", i+1, len(keys), node.ID)
+	}
+	if a.ServiceKey != nil {
+		require.True(t, a.CanLogIn(t, node, a.ServiceKey), "Duffy's own key can log in to node %d", node.ID)
+	}
+}
+
+// NewKey returns a new private key.
+func NewKey(t testing.TB) ssh.Signer {
+	t.Helper()
+	_, private, err := ed25519.GenerateKey(rand.Reader)
+	require.NoError(t, err)
+	key, err := ssh.NewSignerFromKey(private)
+	require.NoError(t, err)
+	return key
+}
+
+// PublicKey returns the public half of key as a line of an authorized_keys file.
+func PublicKey(key ssh.Signer) string {
+	return string(ssh.MarshalAuthorizedKey(key.PublicKey()))
+}

@@ -1,0 +1,41 @@
+# Lets the holders of $tenant, and no other tenant, log in to this account. It is
+# POSIX and needs nothing but what every system has. The braces make the shell
+# read all of it before it does anything, in case the connection breaks.
+{
+set -e
+LC_ALL=C
+export LC_ALL
+umask 077
+separator='### DUFFY tenant credentials'
+
+cd "${HOME:?}"
+[ -d .ssh ] || mkdir .ssh
+file=.ssh/authorized_keys
+if [ -L "$file" ]; then
+	file=$(readlink -f "$file") || {
+		echo 'cannot follow the symbolic link ~/.ssh/authorized_keys' >&2
+		exit 1
+	}
+fi
+
+[ -e "$file" ] || : >"$file"
+
+# The file is replaced in one step: logins never meet half a file, and a full
+# disk costs nobody their access.
+new=$file.duffy.$$
+trap 'rm -f "$new"' EXIT
+trap 'exit 1' HUP INT PIPE TERM
+cp -a "$file" "$new" # for its mode, owner and security context
+while IFS= read -r line || [ -n "$line" ]; do
+	case $line in
+	*"$separator"*) break ;;
+	esac
+	printf '%s\n' "$line"
+done <"$file" >"$new"
+if [ -n "$tenant" ]; then
+	printf '%s\n' "$separator" "$tenant" >>"$new"
+fi
+mv -f "$new" "$file"
+trap - EXIT
+exit 0
+}

@@ -1,0 +1,284 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/duffy-ci/duffy"
+	"github.com/duffy-ci/duffy/httpapi/apiv1"
+	"github.com/duffy-ci/duffy/internal/duration"
+	"github.com/duffy-ci/duffy/internal/fault"
+	"github.com/duffy-ci/duffy/tenant"
+)
+
+type adminCmd struct {
+	ListTenants  listTenantsCmd  `cmd:"" name:"list-tenants" help:"List tenants."`
+	ShowTenant   showTenantCmd   `cmd:"" name:"show-tenant" help:"Show a tenant."`
+	CreateTenant createTenantCmd `cmd:"" name:"create-tenant" help:"Create a tenant."`
+	RetireTenant retireTenantCmd `cmd:"" name:"retire-tenant" help:"Retire or unretire a tenant."`
+	UpdateTenant updateTenantCmd `cmd:"" name:"update-tenant" help:"Change a tenant."`
+}
+
+// about runs fn on the database and reports its failure the way of Duffy 3, with
+// what the command is about.
+func (p *program) about(ctx context.Context, what string, fn func(*duffy.Duffy) error) error {
+	d, _, err := p.open(ctx, p.logger("warning"))
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	if err := d.Check(ctx); err != nil {
+		return err
+	}
+	err = fn(d)
+	if err == nil {
+		return nil
+	}
+	detail := err.Error()
+	var f *fault.Error
+	if errors.As(err, &f) {
+		detail = f.Detail
+	}
+	fmt.Fprintf(p.stderr, "ERROR: %s\nERROR DETAIL: %s\n", what, detail)
+	return exitError(exitFailure)
+}
+
+type listTenantsCmd struct {
+	Quiet bool `negatable:"" help:"Show names only."`
+	All   bool `help:"Show retired tenants too."`
+	// Active is what Duffy 3 calls the opposite of All.
+	Active bool `help:"Show active tenants only, which is the default."`
+}
+
+func (c *listTenantsCmd) Run(ctx context.Context, p *program) error {
+	return p.about(ctx, "couldn't list tenants", func(d *duffy.Duffy) error {
+		tenants, err := d.Tenants.List(ctx)
+		if err != nil {
+			return err
+		}
+		slices.SortFunc(tenants, func(a, b *tenant.Tenant) int { return cmp.Compare(a.Name, b.Name) })
+		prefix := "OK: "
+		if c.Quiet {
+			prefix = ""
+		}
+		for _, t := range tenants {
+			if c.All || t.Active() {
+				p.printf("%s%s\n", prefix, t.Name)
+			}
+		}
+		return nil
+	})
+}
+
+type showTenantCmd struct {
+	Name string `arg:"" help:"Name of the tenant."`
+}
+
+func (c *showTenantCmd) Run(ctx context.Context, p *program) error {
+	return p.about(ctx, c.Name, func(d *duffy.Duffy) error {
+		t, err := d.Tenants.GetByName(ctx, c.Name)
+		if err != nil {
+			return err
+		}
+		p.printf("OK: %s: id=%d %s active=%s created_at=%s retired_at=%s\n", t.Name, t.ID,
+			limits(d, t), python(t.Active()), python(t.CreatedAt), python(t.RetiredAt))
+		return nil
+	})
+}
+
+type createTenantCmd struct {
+	IsAdmin            bool         `negatable:"" help:"Make the tenant an administrator."`
+	NodeQuota          quotaFlag    `help:"How many nodes the tenant can use at a time, or none for the default." placeholder:"N|none"`
+	SessionLifetime    lifetimeFlag `help:"How long sessions of the tenant live, or none for the default." placeholder:"DURATION|none"`
+	SessionLifetimeMax lifetimeFlag `help:"How long they can be extended to, or none for the default." placeholder:"DURATION|none"`
+	Name               string       `arg:"" help:"Name of the tenant."`
+	SSHKey             string       `arg:"" help:"Its ssh key, as in an authorized_keys file."`
+}
+
+func (c *createTenantCmd) Run(ctx context.Context, p *program) error {
+	return p.about(ctx, c.Name, func(d *duffy.Duffy) error {
+		_, key, err := d.Tenants.Create(ctx, tenant.Tenant{
+			Name: c.Name, SSHKey: c.SSHKey, IsAdmin: c.IsAdmin, NodeQuota: c.NodeQuota.value,
+			SessionLifetime: c.SessionLifetime.value, SessionLifetimeMax: c.SessionLifetimeMax.value,
+		})
+		if err != nil {
+			return err
+		}
+		p.printf("OK: %s: %s\n", c.Name, key)
+		return nil
+	})
+}
+
+type retireTenantCmd struct {
+	Retire   bool   `help:"Retire the tenant, which is the default." xor:"retire"`
+	Unretire bool   `help:"Make a retired tenant active again." xor:"retire"`
+	Name     string `arg:"" help:"Name of the tenant."`
+}
+
+func (c *retireTenantCmd) Run(ctx context.Context, p *program) error {
+	return p.about(ctx, c.Name, func(d *duffy.Duffy) error {
+		t, err := d.Tenants.GetByName(ctx, c.Name)
+		if err != nil {
+			return err
+		}
+		change := d.Sessions.RetireTenant
+		if c.Unretire {
+			change = d.Tenants.Unretire
+		}
+		if t, err = change(ctx, t.ID); err != nil {
+			return err
+		}
+		p.printf("OK: %s: active=%s\n", c.Name, python(t.Active()))
+		return nil
+	})
+}
+
+type updateTenantCmd struct {
+	SSHKey             string       `help:"New ssh key." placeholder:"KEY"`
+	APIKey             string       `help:"New API key, or reset for a random one." placeholder:"UUID|reset"`
+	NodeQuota          quotaFlag    `help:"How many nodes the tenant can use at a time, or none for the default." placeholder:"N|none"`
+	SessionLifetime    lifetimeFlag `help:"How long sessions of the tenant live, or none for the default." placeholder:"DURATION|none"`
+	SessionLifetimeMax lifetimeFlag `help:"How long they can be extended to, or none for the default." placeholder:"DURATION|none"`
+	Name               string       `arg:"" help:"Name of the tenant."`
+}
+
+func (c *updateTenantCmd) Run(ctx context.Context, p *program) error {
+	u, err := c.update()
+	if err != nil {
+		return err
+	}
+	if u == (tenant.Update{}) {
+		fmt.Fprintln(p.stderr, "ERROR: Either --ssh-key, --api-key, --node-quota, --session-lifetime or --session-lifetime-max must be set.")
+		return exitError(exitFailure)
+	}
+	return p.about(ctx, c.Name, func(d *duffy.Duffy) error {
+		t, err := d.Tenants.GetByName(ctx, c.Name)
+		if err != nil {
+			return err
+		}
+		t, newKey, err := d.Tenants.Update(ctx, t.ID, u)
+		if err != nil {
+			return err
+		}
+		shown := apiv1.Masked
+		if newKey != nil {
+			shown = newKey.String()
+		}
+		p.printf("OK: %s: ssh_key=%s api_key=%s %s\n", c.Name, apiv1.Masked, shown, limits(d, t))
+		return nil
+	})
+}
+
+func (c *updateTenantCmd) update() (u tenant.Update, err error) {
+	if c.SSHKey != "" {
+		u.SSHKey = &c.SSHKey
+	}
+	switch c.APIKey {
+	case "":
+	case "reset":
+		u.ResetAPIKey = true
+	default:
+		key, err := uuid.Parse(c.APIKey)
+		if err != nil {
+			return u, errors.New("--api-key: expected a UUID or reset")
+		}
+		u.APIKey = &key
+	}
+	if c.NodeQuota.set {
+		u.NodeQuota = &c.NodeQuota.value
+	}
+	if c.SessionLifetime.set {
+		u.SessionLifetime = &c.SessionLifetime.value
+	}
+	if c.SessionLifetimeMax.set {
+		u.SessionLifetimeMax = &c.SessionLifetimeMax.value
+	}
+	return u, nil
+}
+
+// A quotaFlag is a number, or none for the default.
+type quotaFlag struct {
+	set   bool
+	value *int
+}
+
+// UnmarshalText implements [encoding.TextUnmarshaler].
+func (f *quotaFlag) UnmarshalText(text []byte) error {
+	f.set = true
+	if isNone(text) {
+		return nil
+	}
+	n, err := strconv.Atoi(string(text))
+	if err != nil {
+		return fmt.Errorf("%q is not a valid integer", text)
+	}
+	f.value = &n
+	return nil
+}
+
+// A lifetimeFlag is a duration, or none for the default.
+type lifetimeFlag struct {
+	set   bool
+	value *tenant.Interval
+}
+
+// UnmarshalText implements [encoding.TextUnmarshaler].
+func (f *lifetimeFlag) UnmarshalText(text []byte) error {
+	f.set = true
+	if isNone(text) {
+		return nil
+	}
+	d, err := duration.Parse(string(text))
+	f.value = (*tenant.Interval)(&d)
+	return err
+}
+
+func isNone(text []byte) bool {
+	lower := strings.ToLower(string(text))
+	return lower == "none" || lower == "null"
+}
+
+// limits shows a tenant's limits and those in effect, like Duffy 3.
+func limits(d *duffy.Duffy, t *tenant.Tenant) string {
+	l := d.Tenants.Limits(t)
+	return fmt.Sprintf("node_quota=%s effective_node_quota=%d"+
+		" session_lifetime=%s effective_session_lifetime=%s"+
+		" session_lifetime_max=%s effective_session_lifetime_max=%s",
+		python(t.NodeQuota), l.NodeQuota,
+		python(t.SessionLifetime), duration.Python(l.SessionLifetime),
+		python(t.SessionLifetimeMax), duration.Python(l.SessionLifetimeMax))
+}
+
+// python shows v as Python does, in which scripts expect it.
+func python(v any) string {
+	switch v := v.(type) {
+	case bool:
+		if v {
+			return "True"
+		}
+		return "False"
+	case *int:
+		if v != nil {
+			return strconv.Itoa(*v)
+		}
+	case *tenant.Interval:
+		if v != nil {
+			return duration.Python(time.Duration(*v))
+		}
+	case time.Time:
+		return strings.Replace(apiv1.Time{Time: v}.String(), "T", " ", 1)
+	case *time.Time:
+		if v != nil {
+			return python(*v)
+		}
+	}
+	return "None"
+}

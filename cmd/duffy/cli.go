@@ -1,0 +1,139 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/duffy-ci/duffy"
+	"github.com/duffy-ci/duffy/internal/config"
+)
+
+// A program is what commands share: the global flags and what depends on them.
+type program struct {
+	LogLevel logLevel `name:"loglevel" short:"l" help:"Least level to log: trace, debug, info, warning, error or critical." placeholder:"LEVEL"`
+	Config   []string `name:"config" short:"c" type:"existingpath" sep:"none" help:"Configuration files or directories, instead of the default ones." placeholder:"FILE_OR_DIR"`
+
+	stdout, stderr io.Writer
+}
+
+type cli struct {
+	*program
+	Version versionFlag `help:"Show the version and exit."`
+
+	SetupDB   setupDBCmd   `cmd:"" name:"setup-db" help:"Create the database's tables."`
+	Migration migrationCmd `cmd:"" help:"Handle changes of the database's schema."`
+	Serve     serveCmd     `cmd:"" help:"Serve the REST API."`
+	Worker    workerCmd    `cmd:"" help:"Do the background work."`
+	Run       runCmd       `cmd:"" help:"Serve the REST API and do the background work, in one process."`
+	Conf      configCmd    `cmd:"" name:"config" help:"Check and dump the configuration."`
+	Admin     adminCmd     `cmd:"" help:"Administrate tenants, on the database, without a server."`
+	Client    clientCmd    `cmd:"" help:"Use the REST API."`
+	Demo      demoCmd      `cmd:"" help:"Show Duffy at work, on machines made up for it."`
+}
+
+// Exit codes of the commands. What a command itself cannot do is exitFailure.
+const (
+	exitFailure = 1
+	exitUsage   = 2
+)
+
+// An exitError ends the program with a code, after everything has been said.
+type exitError int
+
+func (e exitError) Error() string { return fmt.Sprintf("exit with %d", int(e)) }
+
+func execute(ctx context.Context, p *program, args []string) (code int) {
+	c := cli{program: p}
+	defer func() {
+		switch r := recover().(type) {
+		case nil:
+		case exitError: // kong showed the help or the version
+			code = int(r)
+		default:
+			panic(r)
+		}
+	}()
+	parser := kong.Must(&c, kong.Name("duffy"),
+		kong.Description("Keeps pools of machines ready and hands them out to tenants, in sessions."),
+		kong.Writers(p.stdout, p.stderr), kong.Exit(func(code int) { panic(exitError(code)) }),
+		kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(p),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}))
+	k, err := parser.Parse(args)
+	if err != nil {
+		fmt.Fprintf(p.stderr, "duffy: error: %v\nTry 'duffy --help'.\n", err)
+		return exitUsage
+	}
+	err = k.Run()
+	var exit exitError
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &exit):
+		return int(exit)
+	}
+	fmt.Fprintf(p.stderr, "duffy: %v\n", err)
+	return exitFailure
+}
+
+// versionFlag prints the version.
+type versionFlag bool
+
+// BeforeReset implements kong's hook of that name.
+func (versionFlag) BeforeReset(app *kong.Kong) error {
+	fmt.Fprintf(app.Stdout, "Duffy, version %s\n", duffy.Version())
+	app.Exit(0)
+	return nil
+}
+
+// A logLevel is one of Duffy 3's.
+type logLevel string
+
+var logLevels = map[logLevel]slog.Level{
+	"trace": slog.LevelDebug - 4, "debug": slog.LevelDebug, "info": slog.LevelInfo,
+	"warning": slog.LevelWarn, "error": slog.LevelError, "critical": slog.LevelError + 4,
+}
+
+// UnmarshalText implements [encoding.TextUnmarshaler].
+func (l *logLevel) UnmarshalText(text []byte) error {
+	*l = logLevel(strings.ToLower(string(text)))
+	if _, ok := logLevels[*l]; !ok {
+		return fmt.Errorf("%q is none of trace, debug, info, warning, error, critical", text)
+	}
+	return nil
+}
+
+// paths returns where the configuration is.
+func (p *program) paths() []string {
+	if len(p.Config) > 0 {
+		return p.Config
+	}
+	return config.DefaultPaths()
+}
+
+// logger returns a logger that begins at the level of the flag, or else at
+// otherwise.
+func (p *program) logger(otherwise string) *slog.Logger {
+	level := p.LogLevel
+	if level == "" {
+		level = logLevel(otherwise)
+	}
+	return slog.New(slog.NewTextHandler(p.stderr, &slog.HandlerOptions{Level: logLevels[level]}))
+}
+
+// open assembles Duffy from the configuration. The caller closes it.
+func (p *program) open(ctx context.Context, log *slog.Logger) (*duffy.Duffy, duffy.Config, error) {
+	cfg, err := duffy.LoadConfig(p.paths()...)
+	if err != nil {
+		return nil, cfg, err
+	}
+	d, err := duffy.New(ctx, cfg, duffy.Options{Logger: log})
+	return d, cfg, err
+}
+
+func (p *program) printf(format string, args ...any) { fmt.Fprintf(p.stdout, format, args...) }

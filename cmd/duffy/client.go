@@ -1,0 +1,22 @@
+package main
+
+import (
+	"github.com/duffy-ci/duffy/internal/clientcli"
+	"github.com/duffy-ci/duffy/internal/config"
+)
+
+type clientCmd struct{ clientcli.Command }
+
+// BeforeResolve has the client take what flags and environment leave open from
+// the configuration.
+func (c *clientCmd) BeforeResolve(p *program) error {
+	c.Defaults = func() (clientcli.Settings, error) {
+		files, err := config.Load(p.paths()...)
+		if err != nil {
+			return clientcli.Settings{}, err
+		}
+		client := files.Config().Client
+		return clientcli.Settings{URL: client.URL, Name: client.AuthName, Key: client.AuthKey}, nil
+	}
+	return nil
+}

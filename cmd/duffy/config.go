@@ -1,0 +1,46 @@
+package main
+
+import (
+	"strings"
+
+	"github.com/duffy-ci/duffy"
+	"github.com/duffy-ci/duffy/internal/config"
+)
+
+type configCmd struct {
+	Check configCheckCmd `cmd:"" help:"Check the configuration."`
+	Dump  configDumpCmd  `cmd:"" help:"Dump the merged configuration."`
+}
+
+type configCheckCmd struct{}
+
+func (configCheckCmd) Run(p *program) error {
+	files, err := config.Load(p.paths()...)
+	if err != nil {
+		return err
+	}
+	keys := files.Keys()
+	if len(keys) == 0 {
+		p.printf("Configuration is empty.\n")
+		return nil
+	}
+	cfg, err := duffy.LoadConfig(p.paths()...)
+	if err != nil {
+		return err
+	}
+	if err := cfg.CheckPools(duffy.Options{}); err != nil {
+		return err
+	}
+	p.printf("OK.\nValidated configuration subkeys: %s\n", strings.Join(keys, ", "))
+	return nil
+}
+
+type configDumpCmd struct{}
+
+func (configDumpCmd) Run(p *program) error {
+	files, err := config.Load(p.paths()...)
+	if err != nil {
+		return err
+	}
+	return files.Dump(p.stdout)
+}

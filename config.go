@@ -1,0 +1,107 @@
+package duffy
+
+import (
+	"errors"
+	"time"
+
+	"github.com/duffy-ci/duffy/backend"
+	"github.com/duffy-ci/duffy/internal/config"
+	"github.com/duffy-ci/duffy/pool"
+	"github.com/duffy-ci/duffy/tenant"
+)
+
+// LoadConfig reads configuration files, and the *.yaml and *.yml files of
+// directories, in the form of Duffy 3. Its error names each mistake with file
+// and line. Whether the pools' backends can work with them is up to
+// [Config.CheckPools].
+func LoadConfig(paths ...string) (Config, error) {
+	loaded, err := config.Load(paths...)
+	if err != nil {
+		return Config{}, err
+	}
+	f := &files{Files: loaded}
+	for _, p := range loaded.Pools() {
+		f.pools = append(f.pools, pool.Raw(p))
+	}
+	pools, err := pool.Parse(f.pools)
+	if err != nil {
+		return Config{}, f.placeAll(err)
+	}
+	c := loaded.Config()
+	cfg := Config{
+		Database: c.Database.URL,
+		Pools:    pools,
+		Limits: tenant.Limits{
+			NodeQuota:          c.Defaults.NodeQuota,
+			SessionLifetime:    c.Defaults.SessionLifetime,
+			SessionLifetimeMax: c.Defaults.SessionLifetimeMax,
+		},
+		LongWorkers:     c.Tasks.LongWorkers,
+		Workers:         c.Tasks.Workers,
+		ShutdownTimeout: c.Tasks.ShutdownTimeout,
+		ReconcileEvery:  DefaultReconcileEvery,
+		NoAnonymousRead: !c.App.AnonymousRead,
+		files:           f,
+	}
+	for _, every := range []time.Duration{c.Tasks.FillPools, c.Tasks.ExpireSessions} {
+		if every > 0 { // longer intervals have no use: looking costs next to nothing
+			cfg.ReconcileEvery = min(cfg.ReconcileEvery, every)
+		}
+	}
+	cfg.SSH.User, cfg.SSH.Port, cfg.SSH.KeyFiles = c.SSH.User, c.SSH.Port, c.SSH.KeyFiles
+	cfg.SSH.ConnectTimeout = c.SSH.ConnectTimeout
+	cfg.Ansible.Concurrency = c.Ansible.Concurrency
+	return cfg, nil
+}
+
+// files name the places where mistakes are.
+type files struct {
+	*config.Files
+	pools []pool.Raw
+}
+
+// placeAll puts file and line before each of the errors of pool.Parse.
+func (f *files) placeAll(err error) error {
+	var errs []error
+	for _, err := range split(err) {
+		var wrong *pool.ConfigError
+		if errors.As(err, &wrong) {
+			err = f.At(wrong.Err, append([]string{"nodepools"}, wrong.Path...)...)
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// place puts file and line, or at least the pool, before each of a backend's
+// errors about the pool called name.
+func (f *files) place(name string, err error) error {
+	var errs []error
+	for _, err := range split(err) {
+		var wrong *backend.SettingError
+		switch {
+		case !errors.As(err, &wrong):
+		case f != nil:
+			err = f.At(wrong.Err, append([]string{"nodepools"}, pool.Origin(f.pools, name, wrong.Path...)...)...)
+		default:
+			err = &pool.ConfigError{Pool: name, Path: append([]string{"concrete", name}, wrong.Path...), Err: wrong.Err}
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// split takes apart what errors.Join put together.
+func split(err error) []error {
+	if err == nil {
+		return nil
+	}
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		var errs []error
+		for _, err := range joined.Unwrap() {
+			errs = append(errs, split(err)...)
+		}
+		return errs
+	}
+	return []error{err}
+}

@@ -1,0 +1,301 @@
+// Package duffy keeps pools of machines provisioned ahead of time and hands them
+// out at once, in sessions, to tenants who test on them.
+//
+// A program that embeds Duffy opens it with [New], brings the database's schema
+// up to date with [Duffy.Migrate], serves [Duffy.Handler] and runs [Duffy.Work]:
+//
+//	d, err := duffy.New(ctx, cfg, duffy.Options{})
+//	...
+//	defer d.Close()
+//	err = d.Migrate(ctx)
+//	...
+//	go d.Work(ctx)
+//	err = http.ListenAndServe("localhost:8080", d.Handler())
+//
+// Serving and working may be left to different processes, any number of each, on
+// one PostgreSQL database. On SQLite, one process does both.
+package duffy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/http"
+	"runtime/debug"
+	"time"
+
+	"github.com/uptrace/bun"
+
+	"github.com/duffy-ci/duffy/backend"
+	"github.com/duffy-ci/duffy/backend/ansible"
+	"github.com/duffy-ci/duffy/backend/ssh"
+	"github.com/duffy-ci/duffy/httpapi"
+	"github.com/duffy-ci/duffy/internal/db"
+	"github.com/duffy-ci/duffy/pool"
+	"github.com/duffy-ci/duffy/queue"
+	"github.com/duffy-ci/duffy/queue/riverqueue"
+	"github.com/duffy-ci/duffy/session"
+	"github.com/duffy-ci/duffy/tenant"
+)
+
+// Config is what an operator decides. [LoadConfig] reads it from files. Only
+// Database has to be set.
+type Config struct {
+	// Database is the URL of the database as SQLAlchemy writes it, for example
+	// postgresql://user@host/duffy or sqlite:////var/lib/duffy/duffy.db.
+	Database string
+
+	Pools  *pool.Set
+	Limits tenant.Limits // of tenants that have none of their own
+
+	SSH     ssh.Config     // of the default contextualizer
+	Ansible ansible.Config // of the backend "ansible"
+
+	// LongWorkers is how many backends this process runs at once, Workers how
+	// many short jobs; zero means the queue's defaults. ShutdownTimeout is how
+	// long they may go on when Work is to end.
+	LongWorkers     int
+	Workers         int
+	ShutdownTimeout time.Duration
+
+	// ReconcileEvery is how often Work looks for what stands still, and whether
+	// pools are full; DefaultReconcileEvery if zero.
+	ReconcileEvery time.Duration
+
+	// NoAnonymousRead has the API require credentials for everything.
+	NoAnonymousRead bool
+
+	files *files // to name places in, nil if Config does not come from files
+}
+
+// DefaultReconcileEvery is short enough for everything to go on within a minute
+// after a process died.
+const DefaultReconcileEvery = 10 * time.Second
+
+// Options are what a program that embeds Duffy decides. The zero value is what
+// the duffy command uses.
+type Options struct {
+	Logger *slog.Logger // nil discards
+
+	// Backends are added to the default ones by the names that pools know them
+	// by. "ansible" may be replaced.
+	Backends map[string]backend.Backend
+
+	// Contextualizer replaces the default one, which uses SSH.
+	Contextualizer backend.Contextualizer
+
+	// NewQueue replaces River. It gets the database that jobs are inserted into.
+	NewQueue func(*bun.DB) (queue.Queue, error)
+
+	Now func() time.Time // replaces the clock
+}
+
+// Duffy is a running instance. It is safe for concurrent use.
+type Duffy struct {
+	Tenants  *tenant.Service
+	Pools    *pool.Service
+	Sessions *session.Service
+
+	cfg   Config
+	log   *slog.Logger
+	db    *db.DB
+	queue queue.Queue
+}
+
+// New opens the database and assembles Duffy. It neither changes the database
+// nor starts anything: see Migrate, Check, Work and Handler.
+func New(ctx context.Context, cfg Config, opts Options) (*Duffy, error) {
+	log := opts.Logger
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	log = slog.New(httpapi.LogHandler(log.Handler()))
+	database, err := db.Open(ctx, cfg.Database, db.Config{Logger: log})
+	if err != nil {
+		return nil, err
+	}
+	d := &Duffy{cfg: cfg, log: log, db: database}
+	if err := d.assemble(opts); err != nil {
+		return nil, errors.Join(err, database.Close())
+	}
+	return d, nil
+}
+
+func (d *Duffy) assemble(opts Options) (err error) {
+	if d.queue, err = d.newQueue(opts); err != nil {
+		return err
+	}
+	contextualizer := opts.Contextualizer
+	if contextualizer == nil {
+		sshConfig := d.cfg.SSH
+		sshConfig.Logger = d.log
+		if contextualizer, err = ssh.New(sshConfig); err != nil {
+			return err
+		}
+	}
+	d.Tenants = tenant.New(d.db.DB, tenant.Config{Defaults: d.cfg.Limits, Logger: d.log, Now: opts.Now})
+	d.Pools = pool.New(d.db.DB, d.queue, pool.ServiceConfig{
+		Pools: d.cfg.Pools, Backends: d.cfg.backends(opts, d.log), Contextualizer: contextualizer,
+		Logger: d.log, Now: opts.Now,
+	})
+	d.Sessions = session.New(d.db.DB, d.queue, d.Tenants, d.Pools, session.Config{
+		Contextualizer: contextualizer, Logger: d.log, Now: opts.Now,
+	})
+	return nil
+}
+
+func (d *Duffy) newQueue(opts Options) (queue.Queue, error) {
+	if opts.NewQueue != nil {
+		return opts.NewQueue(d.db.DB)
+	}
+	cfg := riverqueue.Config{
+		Logger: d.log, LongWorkers: d.cfg.LongWorkers, ShortWorkers: d.cfg.Workers,
+		ShutdownTimeout: d.cfg.ShutdownTimeout,
+	}
+	if d.db.Postgres() {
+		return riverqueue.NewPostgres(d.db.DB, d.db.Pool, cfg)
+	}
+	return riverqueue.NewSQLite(d.db.DB, cfg)
+}
+
+func (c Config) backends(opts Options, log *slog.Logger) map[string]backend.Backend {
+	cfg := c.Ansible
+	cfg.Logger = log
+	backends := map[string]backend.Backend{"ansible": ansible.New(cfg)}
+	maps.Copy(backends, opts.Backends)
+	return backends
+}
+
+// CheckPools reports pools whose backend does not exist or says that they are
+// misconfigured, with file and line where the configuration comes from files.
+func (c Config) CheckPools(opts Options) error {
+	backends := c.backends(opts, nil)
+	var errs []error
+	for _, p := range c.Pools.Concrete() {
+		var err error
+		if b := backends[p.Backend]; b == nil {
+			err = &backend.SettingError{
+				Path: []string{"mechanism", "type"},
+				Err:  fmt.Errorf("there is no backend called %q", p.Backend),
+			}
+		} else if checker, ok := b.(backend.Checker); ok {
+			err = checker.Check(backend.Pool{Name: p.Name, Settings: p.Settings, Vars: p.Vars})
+		}
+		errs = append(errs, c.files.place(p.Name, err))
+	}
+	return errors.Join(errs...)
+}
+
+// A migrator is a queue that keeps tables of its own in the database.
+type migrator interface {
+	Migrate(ctx context.Context) error
+	Current(ctx context.Context) error
+}
+
+// Migrate brings the database's schema up to date, also that of Duffy 3, which
+// still works on it afterwards. Doing it twice, or in two processes at once, is
+// harmless.
+func (d *Duffy) Migrate(ctx context.Context) error {
+	if _, _, err := db.Migrate(ctx, d.db); err != nil {
+		return err
+	}
+	if m, ok := d.queue.(migrator); ok {
+		return m.Migrate(ctx)
+	}
+	return nil
+}
+
+// Check returns an error that says what to do unless the database's schema is
+// what this version of Duffy works with.
+func (d *Duffy) Check(ctx context.Context) error {
+	if err := db.Current(ctx, d.db); err != nil {
+		return err
+	}
+	if m, ok := d.queue.(migrator); ok {
+		return m.Current(ctx)
+	}
+	return nil
+}
+
+// Handler returns the REST API, see [httpapi]. It may be mounted in any mux
+// under / or at /api/v1, /openapi.json and /docs/.
+func (d *Duffy) Handler() http.Handler {
+	return httpapi.New(httpapi.Config{
+		Tenants: d.Tenants, Pools: d.Pools, Sessions: d.Sessions,
+		NoAnonymousRead: d.cfg.NoAnonymousRead, Version: Version(), Logger: d.log,
+	})
+}
+
+// Work fills pools, expires sessions, takes back nodes, and goes on where
+// another worker died, until ctx ends. Then it waits for what is running, for at
+// most Config.ShutdownTimeout, and returns nil.
+func (d *Duffy) Work(ctx context.Context) error {
+	var mux queue.Mux
+	d.Pools.Handle(&mux)
+	d.Sessions.Handle(&mux)
+	ctx, stop := context.WithCancel(ctx)
+	reconciled := make(chan struct{})
+	go func() {
+		defer close(reconciled)
+		d.reconcile(ctx)
+	}()
+	err := d.queue.Work(ctx, &mux)
+	stop()
+	<-reconciled
+	return err
+}
+
+// reconcile finds, time and again, what stands still. It takes over work of
+// others only once it has been in touch with the database for longer than a
+// lease: while the database was away, others could not renew theirs either.
+func (d *Duffy) reconcile(ctx context.Context) {
+	every := d.cfg.ReconcileEvery
+	if every == 0 {
+		every = DefaultReconcileEvery
+	}
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	var lastSeen, inTouchSince time.Time
+	for ctx.Err() == nil {
+		if err := d.db.PingContext(ctx); err != nil {
+			d.log.WarnContext(ctx, "cannot reach the database", "err", err)
+		} else {
+			if time.Since(lastSeen) > 2*every {
+				inTouchSince = time.Now()
+			}
+			lastSeen = time.Now()
+			takeOver := time.Since(inTouchSince) > d.Pools.Lease()
+			err := errors.Join(d.Sessions.Reconcile(ctx, takeOver), d.Pools.Reconcile(ctx, takeOver))
+			if err != nil && ctx.Err() == nil {
+				d.log.WarnContext(ctx, "cannot reconcile", "err", err)
+			}
+		}
+		select {
+		case <-ctx.Done():
+		case <-tick.C:
+		}
+	}
+}
+
+// Close closes the database. Nothing must be running any more.
+func (d *Duffy) Close() error { return d.db.Close() }
+
+// Version returns the version of the module this was built from.
+func Version() string {
+	const path = "github.com/duffy-ci/duffy"
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	if info.Main.Path == path && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	for _, dep := range info.Deps {
+		if dep.Path == path {
+			return dep.Version
+		}
+	}
+	return "(devel)"
+}

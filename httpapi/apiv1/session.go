@@ -1,0 +1,59 @@
+package apiv1
+
+// A Session is the use of nodes by a tenant for a time.
+type Session struct {
+	RetiredAt *Time `json:"retired_at" doc:"When the session was retired, null if active" nullable:"true"`
+	Active    bool  `json:"active"`
+	CreatedAt Time  `json:"created_at"`
+
+	ID        int64          `json:"id"`
+	ExpiresAt *Time          `json:"expires_at" doc:"When the session retires by itself" nullable:"true"`
+	Tenant    Tenant         `json:"tenant"`
+	Data      map[string]any `json:"data" doc:"What was asked for, in nodes_specs"`
+	Nodes     []SessionNode  `json:"nodes" nullable:"false"`
+}
+
+// A SessionNode is a node as it is, or was, part of a session.
+type SessionNode struct {
+	Hostname *string        `json:"hostname" example:"node-1.example.net"`
+	IPAddr   *string        `json:"ipaddr" example:"192.0.2.1"`
+	Comment  *string        `json:"comment"`
+	Pool     *string        `json:"pool" example:"virtual-centos9s-small-x86_64"`
+	Reusable bool           `json:"reusable"`
+	Data     map[string]any `json:"data" doc:"What provisioning the node told about it, in provision, and which part of the request it fulfils, in nodes_spec"`
+
+	ID    int64   `json:"id"`
+	State *string `json:"state" doc:"State of the node, null in a retired session" example:"deployed"`
+}
+
+// A NodesSpec asks for Quantity nodes of a pool.
+type NodesSpec struct {
+	Quantity Integer `json:"quantity" doc:"How many nodes, at least 1"`
+	Pool     string  `json:"pool" example:"virtual-centos9s-small-x86_64"`
+}
+
+// A SessionCreate is the body of a request for a session.
+type SessionCreate struct {
+	TenantID   *Integer    `json:"tenant_id,omitempty" doc:"Whose session it becomes, for administrators; by default the caller's"`
+	NodesSpecs []NodesSpec `json:"nodes_specs" doc:"Which nodes, all or none" nullable:"false"`
+}
+
+// A SessionUpdate is the body of a request to change a session. What is nil
+// stays as it is.
+type SessionUpdate struct {
+	Active    *Boolean  `json:"active,omitempty" doc:"Retires the session if false"`
+	ExpiresAt *TimeSpec `json:"expires_at,omitempty" doc:"When the session retires by itself: a time, or a signed duration relative to the present expiry"`
+}
+
+// A SessionResult is the answer about one session.
+type SessionResult struct {
+	Action  Action  `json:"action"`
+	Session Session `json:"session"`
+}
+
+// A SessionsResult is the answer about all active sessions that the caller may
+// see.
+type SessionsResult struct {
+	Action   Action    `json:"action"`
+	Sessions []Session `json:"sessions" nullable:"false"`
+}

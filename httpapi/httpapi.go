@@ -1,0 +1,127 @@
+// Package httpapi serves Duffy's REST API, version 1, under /api/v1: the one of
+// Duffy 3, whose clients and scripts it works with. The API describes itself at
+// /openapi.json and, for people, at /docs.
+package httpapi
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/duffy-ci/duffy/pool"
+	"github.com/duffy-ci/duffy/session"
+	"github.com/duffy-ci/duffy/tenant"
+)
+
+// Prefix is where the API begins.
+const Prefix = "/api/v1"
+
+// Config says what is served and how.
+type Config struct {
+	Tenants  *tenant.Service
+	Pools    *pool.Service
+	Sessions *session.Service
+
+	// NoAnonymousRead has GET of sessions, pools and nodes, which Duffy 3 answers
+	// to anybody, require credentials.
+	NoAnonymousRead bool
+
+	Version string       // of the program, for /openapi.json
+	Logger  *slog.Logger // one line a request at level info; see also LogHandler
+}
+
+// A body of a request is read within this time and up to this size. The largest
+// known ones hold a tenant's ssh keys.
+const (
+	bodyTimeout = 30 * time.Second
+	bodyMax     = 1 << 20
+)
+
+type api struct {
+	Config
+	log *slog.Logger
+}
+
+// New returns a handler of the API, of /openapi.json and of /docs. It is safe
+// for concurrent use.
+func New(cfg Config) http.Handler {
+	a := &api{cfg, cfg.Logger}
+	if a.log == nil {
+		a.log = slog.New(slog.DiscardHandler)
+	}
+	mux := http.NewServeMux()
+	root := humago.New(mux, a.humaConfig())
+	root.UseMiddleware(plainStatus, a.authenticate)
+	v1 := huma.NewGroup(root, Prefix)
+	a.sessions(v1)
+	a.pools(v1)
+	a.nodes(v1)
+	a.tenants(v1)
+	mux.Handle("/docs/", docs())
+	return a.observe(routed(mux))
+}
+
+func (a *api) humaConfig() huma.Config {
+	cfg := huma.DefaultConfig("Duffy", a.Version)
+	cfg.Info.Description = "Duffy keeps pools of nodes provisioned ahead of time and hands them out at once, " +
+		"in sessions, to tenants who run tests on them."
+	cfg.CreateHooks = nil // no $schema in answers
+	cfg.DocsPath = ""     // huma's needs the internet
+	cfg.SchemasPath = ""
+	cfg.Formats = map[string]huma.Format{"application/json": huma.DefaultJSONFormat}
+	cfg.DefaultFormat = "application/json"
+	cfg.AllowAdditionalPropertiesByDefault = true // as Duffy 3 ignores them
+	cfg.Transformers = append(cfg.Transformers, a.problems)
+	cfg.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
+		"basic": {Type: "http", Scheme: "basic", Description: "Tenant name and API key."},
+	}
+	cfg.Tags = []*huma.Tag{
+		{Name: "sessions", Description: "Nodes in the hands of tenants."},
+		{Name: "pools", Description: "Nodes that are kept ready."},
+		{Name: "nodes", Description: "Physical and virtual machines."},
+		{Name: "tenants", Description: "Who may use Duffy."},
+	}
+	registerSchemas(cfg.Components.Schemas)
+	return cfg
+}
+
+// Who may call an operation.
+type access int
+
+const (
+	anybody  access = iota // credentials are not looked at
+	optional               // credentials are looked at if there are any
+	tenants                // active tenants
+)
+
+// handle registers fn as the handler of an operation.
+func handle[I, O any](a *api, group huma.API, who access, op huma.Operation, fn func(context.Context, *I) (*O, error)) {
+	op.MaxBodyBytes, op.BodyReadTimeout = bodyMax, bodyTimeout
+	if a.NoAnonymousRead {
+		who = tenants
+	}
+	switch who {
+	case optional:
+		op.Security = []map[string][]string{{}, {"basic": {}}}
+		op.Errors = append(op.Errors, http.StatusUnauthorized, http.StatusForbidden)
+	case tenants:
+		op.Security = []map[string][]string{{"basic": {}}}
+		op.Errors = append(op.Errors, http.StatusUnauthorized, http.StatusForbidden)
+	}
+	huma.Register(group, op, func(ctx context.Context, in *I) (*O, error) {
+		out, err := fn(ctx, in)
+		if err != nil {
+			return nil, a.problem(ctx, err)
+		}
+		return out, nil
+	})
+}
+
+// output is what operations return: a body.
+type output[T any] struct{ Body T }
+
+func answer[T any](body T) *output[T] { return &output[T]{body} }

@@ -1,0 +1,89 @@
+package httpapi
+
+import (
+	"context"
+	"net/http"
+	"net/netip"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/duffy-ci/duffy/httpapi/apiv1"
+	"github.com/duffy-ci/duffy/internal/fault"
+	"github.com/duffy-ci/duffy/pool"
+)
+
+func (a *api) nodes(g huma.API) {
+	tag := []string{"nodes"}
+	handle(a, g, anybody, huma.Operation{
+		OperationID: "list-nodes", Method: http.MethodGet, Path: "/nodes", Tags: tag,
+		Summary: "List active nodes",
+	}, a.listNodes)
+	handle(a, g, tenants, huma.Operation{
+		OperationID: "get-node", Method: http.MethodGet, Path: "/nodes/{id}", Tags: tag,
+		Summary: "Get a node",
+		Errors:  []int{http.StatusNotFound, http.StatusUnprocessableEntity},
+	}, a.getNode)
+	handle(a, g, tenants, huma.Operation{
+		OperationID: "create-node", Method: http.MethodPost, Path: "/nodes", Tags: tag,
+		Summary:       "Add a node",
+		Description:   "For administrators. The node is unused until a pool reuses it.",
+		DefaultStatus: http.StatusCreated,
+		Errors:        []int{http.StatusConflict, http.StatusUnprocessableEntity},
+	}, a.createNode)
+}
+
+func (a *api) listNodes(ctx context.Context, _ *struct{}) (*output[apiv1.NodesResult], error) {
+	nodes, err := a.Pools.Nodes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	result := apiv1.NodesResult{Action: apiv1.ActionGet, Nodes: make([]apiv1.Node, len(nodes))}
+	for i, n := range nodes {
+		result.Nodes[i] = node(n)
+	}
+	return answer(result), nil
+}
+
+func (a *api) getNode(ctx context.Context, in *byID) (*output[apiv1.NodeResult], error) {
+	n, err := a.Pools.Node(ctx, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	return answer(apiv1.NodeResult{Action: apiv1.ActionGet, Node: node(n)}), nil
+}
+
+type nodeCreate struct{ Body apiv1.NodeCreate }
+
+func (a *api) createNode(ctx context.Context, in *nodeCreate) (*output[apiv1.NodeResult], error) {
+	if !caller(ctx).IsAdmin {
+		return nil, fault.Newf(fault.Forbidden, "Forbidden")
+	}
+	addr, err := netip.ParseAddr(in.Body.IPAddr)
+	if err != nil {
+		return nil, fault.Newf(fault.Invalid, "body.ipaddr: value is not a valid IPv4 or IPv6 address")
+	}
+	n := pool.Node{
+		Hostname: in.Body.Hostname, IPAddr: addr.String(), Comment: in.Body.Comment,
+		Reusable: in.Body.Reusable == nil || bool(*in.Body.Reusable), Data: in.Body.Data,
+	}
+	if in.Body.Pool != nil {
+		n.Pool = *in.Body.Pool
+	}
+	created, err := a.Pools.CreateNode(ctx, n)
+	if err != nil {
+		return nil, err
+	}
+	return answer(apiv1.NodeResult{Action: apiv1.ActionPost, Node: node(created)}), nil
+}
+
+func node(n *pool.Node) apiv1.Node {
+	out := apiv1.Node{
+		RetiredAt: timeOf(n.RetiredAt), Active: n.Active(), CreatedAt: apiv1.Time{Time: n.CreatedAt},
+		Hostname: orNull(n.Hostname), IPAddr: orNull(n.IPAddr), Comment: n.Comment, Pool: orNull(n.Pool),
+		Reusable: n.Reusable, Data: n.Data, ID: n.ID, State: string(n.State),
+	}
+	if out.Data == nil {
+		out.Data = map[string]any{}
+	}
+	return out
+}

@@ -1,0 +1,137 @@
+package httpapi
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// A line is what the log will say about a request.
+type line struct {
+	id     string
+	tenant string
+	status int
+}
+
+type lineKey struct{}
+
+func lineOf(ctx context.Context) *line {
+	l, _ := ctx.Value(lineKey{}).(*line)
+	return l
+}
+
+// LogHandler has h write the id of the request, if there is one, to each record
+// that is logged with the request's context.
+func LogHandler(h slog.Handler) slog.Handler { return logHandler{h} }
+
+type logHandler struct{ slog.Handler }
+
+func (h logHandler) Handle(ctx context.Context, r slog.Record) error {
+	if l := lineOf(ctx); l != nil {
+		r = r.Clone()
+		r.AddAttrs(slog.String("request_id", l.id))
+	}
+	return h.Handler.Handle(ctx, r)
+}
+
+func (h logHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return logHandler{h.Handler.WithAttrs(attrs)}
+}
+
+func (h logHandler) WithGroup(name string) slog.Handler { return logHandler{h.Handler.WithGroup(name)} }
+
+// observe gives every request an id, logs it, and keeps a panic from ending
+// more than its own request.
+func (a *api) observe(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		began := time.Now()
+		l := &line{id: uuid.NewString()}
+		ctx := context.WithValue(r.Context(), lineKey{}, l)
+		w.Header().Set("X-Request-Id", l.id)
+		defer func() {
+			if p := recover(); p != nil {
+				if p == http.ErrAbortHandler {
+					panic(p)
+				}
+				a.log.ErrorContext(ctx, "request panicked", "panic", fmt.Sprint(p))
+				if l.status == 0 {
+					writeProblem(&statusWriter{w, l}, http.StatusInternalServerError)
+				}
+			}
+			a.log.InfoContext(ctx, "request", "method", r.Method, "path", r.URL.Path, "status", l.status,
+				"tenant", l.tenant, "duration", time.Since(began), "remote", r.RemoteAddr)
+		}()
+		next.ServeHTTP(&statusWriter{w, l}, r.WithContext(ctx))
+	})
+}
+
+// A statusWriter remembers the status of an answer.
+type statusWriter struct {
+	http.ResponseWriter
+	line *line
+}
+
+func (w *statusWriter) WriteHeader(status int) {
+	if w.line.status == 0 {
+		w.line.status = status
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *statusWriter) Write(b []byte) (int, error) {
+	if w.line.status == 0 {
+		w.line.status = http.StatusOK
+	}
+	return w.ResponseWriter.Write(b)
+}
+
+// Unwrap is for [http.ResponseController].
+func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// routed answers what mux has no handler for as Duffy 3 does: in JSON, and with
+// a redirection where only a slash at the end is too many.
+func routed(mux *http.ServeMux) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, pattern := mux.Handler(r); pattern != "" {
+			mux.ServeHTTP(w, r)
+			return
+		}
+		if allowed := methods(mux, r); len(allowed) > 0 {
+			w.Header().Set("Allow", strings.Join(allowed, ", "))
+			writeProblem(w, http.StatusMethodNotAllowed)
+			return
+		}
+		short := r.Clone(r.Context())
+		short.URL.Path = strings.TrimRight(r.URL.Path, "/")
+		if _, pattern := mux.Handler(short); pattern != "" && short.URL.Path != r.URL.Path {
+			short.URL.RawPath = ""
+			http.Redirect(w, r, short.URL.RequestURI(), http.StatusTemporaryRedirect)
+			return
+		}
+		writeProblem(w, http.StatusNotFound)
+	})
+}
+
+func methods(mux *http.ServeMux, r *http.Request) []string {
+	var allowed []string
+	for _, m := range []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut} {
+		other := r.Clone(r.Context())
+		other.Method = m
+		if _, pattern := mux.Handler(other); pattern != "" {
+			allowed = append(allowed, m)
+		}
+	}
+	return allowed
+}
+
+func writeProblem(w http.ResponseWriter, status int) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(newError(status, http.StatusText(status)).Problem)
+}

@@ -1,0 +1,197 @@
+package db
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/uptrace/bun"
+)
+
+// migrationLock is the key of the PostgreSQL advisory lock under which the schema
+// changes. Any number will do that no other program takes in this database.
+const migrationLock int64 = 0x64756666_79646200
+
+// Migrate makes the schema what this program wants: it sets up an empty database,
+// takes over one of Duffy 3 at any of its revisions, and upgrades one of its own.
+// It returns how far the schema had got before and after.
+//
+// Each step is a transaction under a lock, so that any number of programs may
+// migrate at once, and one that is stopped half way only needs to run again.
+func Migrate(ctx context.Context, d *DB) (from, to Revision, err error) {
+	return Upgrade(ctx, d, "")
+}
+
+// Upgrade is Migrate up to and including a target: a revision of Duffy 3 or the
+// name of a migration. "head" and "" mean everything. A target that was reached
+// before changes nothing.
+func Upgrade(ctx context.Context, d *DB, target string) (from, to Revision, err error) {
+	if target == "head" {
+		target = ""
+	}
+	duffy3, ours := d.steps()
+	if target != "" && stepIndex(slices.Concat(duffy3, ours), target) < 0 {
+		return from, to, fmt.Errorf("there is no revision %q to upgrade to: %s", target, knownNames(duffy3, ours))
+	}
+	return d.migrate(ctx, func(ctx context.Context, tx bun.Tx, s state) (bool, error) {
+		next := d.nextStep(s, target)
+		if next == nil {
+			return false, nil
+		}
+		return true, d.apply(ctx, tx, *next)
+	})
+}
+
+// Downgrade takes back migrations of ours, newest first: all after the target,
+// which is one of ours or Duffy 3's last revision; or as many as a target such as
+// "-1" says, which is what "" means. Duffy 3's own revisions can't be taken back.
+func Downgrade(ctx context.Context, d *DB, target string) (from, to Revision, err error) {
+	s, err := d.readState(ctx, d)
+	if err != nil {
+		return from, to, err
+	}
+	keep, err := d.downgradeTarget(s, target)
+	if err != nil {
+		return from, to, err
+	}
+	_, ours := d.steps()
+	return d.migrate(ctx, func(ctx context.Context, tx bun.Tx, s state) (bool, error) {
+		if len(s.ours) <= keep {
+			return false, nil
+		}
+		last := s.ours[len(s.ours)-1]
+		if _, err := tx.Tx.ExecContext(ctx, ours[stepIndex(ours, last)].down); err != nil {
+			return false, fmt.Errorf("take back migration %s: %w", last, err)
+		}
+		_, err := tx.ExecContext(ctx, "DELETE FROM ? WHERE name = ?", bun.Ident(historyTable), last)
+		return true, err
+	})
+}
+
+// downgradeTarget returns how many of our migrations are to remain.
+func (d *DB) downgradeTarget(s state, target string) (int, error) {
+	if target == "" {
+		target = "-1"
+	}
+	duffy3, ours := d.steps()
+	if target == duffy3[len(duffy3)-1].name {
+		return 0, nil
+	}
+	if i := stepIndex(ours, target); i >= 0 {
+		return i + 1, nil
+	}
+	errDuffy3 := errors.New("the revisions of Duffy 3 itself can't be taken back")
+	if n, err := strconv.Atoi(target); err == nil && n < 0 {
+		if len(s.ours)+n < 0 {
+			return 0, errDuffy3
+		}
+		return len(s.ours) + n, nil
+	}
+	if target == base || stepIndex(duffy3, target) >= 0 {
+		return 0, errDuffy3
+	}
+	return 0, fmt.Errorf("there is no revision %q to downgrade to: %s", target, knownNames(duffy3[len(duffy3)-1:], ours))
+}
+
+// knownNames lists what can be given as a target.
+func knownNames(duffy3, ours []step) string {
+	var names []string
+	for _, s := range slices.Concat(duffy3, ours) {
+		names = append(names, s.name)
+	}
+	return "known are " + strings.Join(names, ", ")
+}
+
+// migrate does one step after the other, each in a transaction of its own, until
+// do says that there is none left.
+func (d *DB) migrate(ctx context.Context, do func(context.Context, bun.Tx, state) (more bool, err error)) (from, to Revision, err error) {
+	for first, more := true, true; more; first = false {
+		err = d.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {
+			if err := d.lockSchema(ctx, tx); err != nil {
+				return err
+			}
+			s, err := d.readState(ctx, tx)
+			if err != nil {
+				return err
+			}
+			to = d.revision(s)
+			if first {
+				from = to
+			}
+			more, err = do(ctx, tx, s)
+			return err
+		})
+		if err != nil {
+			return from, to, err
+		}
+	}
+	return from, to, nil
+}
+
+// lockSchema keeps others from changing the schema until tx ends. On SQLite that
+// is what a transaction does anyway.
+func (d *DB) lockSchema(ctx context.Context, tx bun.Tx) error {
+	if !d.Postgres() {
+		return nil
+	}
+	// A program that holds a table for long, such as Duffy 3 itself, is to make
+	// us fail and not wait with everybody else queueing up behind.
+	_, err := tx.ExecContext(ctx, "SELECT pg_advisory_xact_lock(?); SET LOCAL lock_timeout = '30s'", migrationLock)
+	if err != nil {
+		return fmt.Errorf("lock the schema: %w", err)
+	}
+	return nil
+}
+
+// nextStep returns the first step that is missing, or nil if there is none up to
+// and including target; an empty target means the last.
+func (d *DB) nextStep(s state, target string) *step {
+	duffy3, ours := d.steps()
+	done := stepIndex(duffy3, s.duffy3)
+	for i, st := range slices.Concat(duffy3, ours) {
+		if i > done && !slices.Contains(s.ours, st.name) {
+			return &st
+		}
+		if st.name == target {
+			return nil
+		}
+	}
+	return nil
+}
+
+// apply does a step and writes down that it is done.
+func (d *DB) apply(ctx context.Context, tx bun.Tx, st step) error {
+	if _, err := tx.Tx.ExecContext(ctx, st.up); err != nil {
+		return fmt.Errorf("migration %s: %w", st.name, err)
+	}
+	record := createHistory
+	switch duffy3, _ := d.steps(); {
+	case st.name == base:
+	case stepIndex(duffy3, st.name) >= 0:
+		record += stampAlembic
+	default:
+		record += "INSERT INTO duffy_migrations (name) VALUES (?);"
+	}
+	if _, err := tx.ExecContext(ctx, record, st.name); err != nil {
+		return fmt.Errorf("record migration %s: %w", st.name, err)
+	}
+	return nil
+}
+
+const createHistory = `
+CREATE TABLE IF NOT EXISTS duffy_migrations (
+    name       TEXT NOT NULL CONSTRAINT duffy_migrations_pkey PRIMARY KEY,
+    applied_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP NOT NULL
+);
+`
+
+const stampAlembic = `
+CREATE TABLE IF NOT EXISTS alembic_version (
+    version_num VARCHAR(32) NOT NULL CONSTRAINT alembic_version_pkc PRIMARY KEY
+);
+DELETE FROM alembic_version;
+INSERT INTO alembic_version (version_num) VALUES (?);
+`

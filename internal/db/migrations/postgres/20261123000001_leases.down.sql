@@ -1,0 +1,14 @@
+DROP INDEX sessions_nodes_node_id_index;
+DROP INDEX sessions_expires_at_index;
+DROP INDEX sessions_active_tenant_index;
+DROP INDEX nodes_pool_state_index;
+DROP INDEX nodes_ready_index;
+DROP TABLE pools;
+
+ALTER TABLE nodes
+    DROP COLUMN session_id,
+    DROP COLUMN lease_owner,
+    DROP COLUMN lease_until,
+    DROP COLUMN retry_at,
+    DROP COLUMN attempts,
+    DROP COLUMN state_since;

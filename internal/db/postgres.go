@@ -1,0 +1,91 @@
+package db
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/uptrace/bun"
+	"github.com/uptrace/bun/dialect/pgdialect"
+)
+
+// postgresOptions are the URL options that mean the same to pgx as to the
+// drivers of Duffy 3. Those that begin with pool_ come on top.
+var postgresOptions = []string{
+	"application_name", "channel_binding", "connect_timeout", "dbname", "host", "krbspn", "krbsrvname", "options",
+	"passfile", "port", "require_auth", "search_path", "service", "servicefile", "sslcert", "sslcertmode", "sslkey",
+	"sslmode", "sslnegotiation", "sslpassword", "sslrootcert", "sslsni", "target_session_attrs", "user",
+}
+
+func openPostgres(ctx context.Context, loc location, cfg Config) (*DB, error) {
+	settings, ignored := loc.settings()
+	for _, name := range ignored {
+		cfg.Logger.Info("option of the database URL has no meaning here", slog.String("option", name))
+	}
+	pc, err := pgxpool.ParseConfig(connString(settings))
+	if err != nil {
+		return nil, fmt.Errorf("database URL: %w", err)
+	}
+	// The password stays out of the string above, which errors may quote.
+	if password := cmp.Or(loc.password, loc.options.Get("password")); password != "" {
+		pc.ConnConfig.Password = password
+	}
+	if settings["pool_max_conns"] == "" {
+		pc.MaxConns = int32(cmp.Or(cfg.MaxConns, DefaultMaxConns))
+	}
+	pool, err := pgxpool.NewWithConfig(ctx, pc)
+	if err != nil {
+		return nil, fmt.Errorf("open database: %w", err)
+	}
+	if err := pool.Ping(ctx); err != nil {
+		pool.Close()
+		return nil, fmt.Errorf("PostgreSQL does not answer, check that it runs and that the database URL is right: %w", err)
+	}
+	return &DB{DB: bun.NewDB(stdlib.OpenDBFromPool(pool), pgdialect.New()), Pool: pool}, nil
+}
+
+// settings returns what pgx is told, and the names of the options it is not.
+func (l location) settings() (settings map[string]string, ignored []string) {
+	settings = map[string]string{
+		"host":             l.host,
+		"port":             l.port,
+		"user":             l.user,
+		"dbname":           l.database,
+		"application_name": "duffy",
+		"connect_timeout":  "10",
+		"timezone":         "UTC",
+		// bun writes values into the SQL text, so that every statement is another
+		// one: preparing each would fill the connection with statements.
+		"default_query_exec_mode": "exec",
+	}
+	for _, name := range slices.Sorted(maps.Keys(l.options)) {
+		value := strings.Join(l.options[name], ",") // several hosts are several options
+		switch {
+		case name == "ssl" && !l.options.Has("sslmode"): // asyncpg's name for it
+			settings["sslmode"] = value
+		case slices.Contains(postgresOptions, name), strings.HasPrefix(name, "pool_"):
+			settings[name] = value
+		case name != "password":
+			ignored = append(ignored, name)
+		}
+	}
+	maps.DeleteFunc(settings, func(_, value string) bool { return value == "" })
+	return settings, ignored
+}
+
+var connStringEscapes = strings.NewReplacer(`\`, `\\`, `'`, `\'`)
+
+// connString writes settings the way libpq and pgx read them.
+func connString(settings map[string]string) string {
+	var b strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(settings)) {
+		fmt.Fprintf(&b, "%s='%s' ", name, connStringEscapes.Replace(settings[name]))
+	}
+	return b.String()
+}

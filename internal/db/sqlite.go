@@ -1,0 +1,57 @@
+package db
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+
+	"github.com/uptrace/bun"
+	"github.com/uptrace/bun/dialect/sqlitedialect"
+	_ "modernc.org/sqlite" // registers the driver "sqlite"
+)
+
+// sqliteConns is enough for reads beside the one write that SQLite allows. With
+// one, using the database inside an open transaction would wait for ever.
+const sqliteConns = 4
+
+// sqliteOptions make writers wait for each other instead of failing: a
+// transaction that begins as a reader cannot become a writer once another has
+// written, so all begin as writers.
+const sqliteOptions = "_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)" +
+	"&_pragma=foreign_keys(1)&_txlock=immediate"
+
+func openSQLite(ctx context.Context, loc location, cfg Config) (*DB, error) {
+	for name := range loc.options {
+		cfg.Logger.Info("option of the database URL has no meaning here", "option", name)
+	}
+	path := loc.database
+	memory := path == "" || path == ":memory:"
+	dsn := "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + sqliteOptions
+	if memory {
+		dsn = "file:/" + rand.Text() + "?vfs=memdb&" + sqliteOptions
+	} else if _, err := os.Stat(filepath.Dir(path)); err != nil {
+		return nil, fmt.Errorf("open SQLite database %s: its directory must exist: %w", path, err)
+	}
+
+	pool, err := sql.Open("sqlite", dsn)
+	if err != nil {
+		return nil, fmt.Errorf("open SQLite database %s: %w", path, err)
+	}
+	pool.SetMaxOpenConns(sqliteConns)
+	pool.SetMaxIdleConns(sqliteConns)
+	d := &DB{DB: bun.NewDB(pool, sqlitedialect.New())}
+	if memory {
+		pool.SetMaxOpenConns(sqliteConns + 1)
+		if d.anchor, err = pool.Conn(ctx); err == nil {
+			return d, nil
+		}
+	} else if err = pool.PingContext(ctx); err == nil {
+		return d, nil
+	}
+	_ = pool.Close()
+	return nil, fmt.Errorf("open SQLite database %s: %w", path, err)
+}

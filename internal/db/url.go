@@ -1,0 +1,87 @@
+package db
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// A location is a database URL taken apart.
+type location struct {
+	dialect  string // postgresql or sqlite
+	user     string
+	password string
+	host     string
+	port     string
+	database string
+	options  url.Values
+}
+
+// urlForm is what SQLAlchemy takes for a database URL. It allows more than
+// net/url does, for example a password with a "#" in it.
+var urlForm = regexp.MustCompile(`^(\w+)(?:\+\w+)?://` +
+	`(?:([^:/]*)(?::([^@]*))?@)?` + // user, password
+	`(?:(?:\[([^/?]+)\]|([^/:?]+))?(?::([^/?]*))?)?` + // IPv6 host, other host, port
+	`(?:/([^?]*))?(?:\?(.*))?$`) // database, options
+
+// parseURL takes a URL apart. Its errors quote only what cannot be a password.
+func parseURL(raw string) (location, error) {
+	if strings.TrimSpace(raw) == "" {
+		return location{}, errors.New("it is empty")
+	}
+	m := urlForm.FindStringSubmatch(strings.TrimSpace(raw))
+	if m == nil {
+		return location{}, errors.New("it is not of the form postgresql://user:password@host/database or sqlite:///file")
+	}
+	loc := location{
+		dialect:  m[1],
+		user:     unescape(m[2]),
+		password: unescape(m[3]),
+		host:     m[4] + m[5],
+		port:     m[6],
+		database: m[7],
+	}
+	// The part that can be parsed is used; SQLAlchemy does not mind the rest.
+	loc.options, _ = url.ParseQuery(m[8])
+	switch loc.dialect {
+	case "postgresql":
+	case "postgres":
+		loc.dialect = "postgresql"
+	case "sqlite":
+		return loc, loc.checkSQLite()
+	default:
+		return location{}, fmt.Errorf("%q databases are not supported, only postgresql and sqlite", loc.dialect)
+	}
+	return loc, loc.checkPostgres()
+}
+
+func (l location) checkPostgres() error {
+	if strings.Contains(l.host, "@") {
+		return errors.New(`an "@" in the user name or password must be written as %40`)
+	}
+	if _, err := strconv.ParseUint(l.port, 10, 16); l.port != "" && err != nil {
+		return errors.New("the port is not a number from 0 to 65535")
+	}
+	return nil
+}
+
+func (l location) checkSQLite() error {
+	if l.user != "" || l.password != "" || l.host != "" || l.port != "" {
+		return errors.New("an SQLite database has no host: write sqlite:///relative/path or sqlite:////absolute/path")
+	}
+	if strings.HasPrefix(l.database, "file:") {
+		return errors.New("write the path of the SQLite database without file:")
+	}
+	return nil
+}
+
+// unescape decodes %XX; text that is not encoded stands for itself.
+func unescape(s string) string {
+	if plain, err := url.PathUnescape(s); err == nil {
+		return plain
+	}
+	return s
+}

@@ -1,0 +1,88 @@
+package pool
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/uptrace/bun"
+	"github.com/uptrace/bun/dialect"
+	"github.com/uptrace/bun/schema"
+)
+
+// setData has q set a top-level key of the nodes' data to value and remove the
+// keys in drop.
+func setData(q *bun.UpdateQuery, key string, value any, drop ...string) *bun.UpdateQuery {
+	text, err := json.Marshal(value)
+	if err != nil {
+		return q.Err(err)
+	}
+	if q.Dialect().Name() == dialect.PG {
+		return q.Set("data = ((?) || jsonb_build_object(?, ?::jsonb))::json", without(q, drop), key, string(text))
+	}
+	return q.Set("data = json_set(?, ?, json(?))", without(q, drop), path(key), string(text))
+}
+
+// dropData has q remove top-level keys of the nodes' data.
+func dropData(q *bun.UpdateQuery, keys ...string) *bun.UpdateQuery {
+	if q.Dialect().Name() == dialect.PG {
+		return q.Set("data = (?)::json", without(q, keys))
+	}
+	return q.Set("data = ?", without(q, keys))
+}
+
+func without(q *bun.UpdateQuery, keys []string) schema.QueryWithArgs {
+	if q.Dialect().Name() == dialect.PG {
+		return bun.SafeQuery("data::jsonb"+strings.Repeat(" - ?", len(keys)), anys(keys)...)
+	}
+	if len(keys) == 0 {
+		return bun.SafeQuery("data")
+	}
+	paths := make([]string, len(keys))
+	for i, k := range keys {
+		paths[i] = path(k)
+	}
+	return bun.SafeQuery("json_remove(data, ?)", bun.In(paths))
+}
+
+func anys(keys []string) []any {
+	as := make([]any, len(keys))
+	for i, k := range keys {
+		as[i] = k
+	}
+	return as
+}
+
+// whereData has q select nodes whose data has value at the top-level key. Like
+// Duffy 3, it compares strings and integers.
+func whereData(q *bun.SelectQuery, key string, value any) *bun.SelectQuery {
+	text := fmt.Sprint(value)
+	if q.Dialect().Name() == dialect.PG {
+		return q.Where("data ->> ? = ?", key, text)
+	}
+	return q.Where("CAST(json_extract(data, ?) AS TEXT) = ?", path(key), text)
+}
+
+// failure is what data.error says, in Duffy 3's words.
+func failure(at time.Time, reason string) map[string]any {
+	return map[string]any{"failed_at": at.Format(time.RFC3339Nano), "detail": reason}
+}
+
+func path(key string) string { return "$." + strconv.Quote(key) }
+
+// interruption is a failure that may have left an instance behind.
+func interruption(at time.Time, reason string) map[string]any {
+	f := failure(at, reason)
+	f["interrupted"] = true
+	return f
+}
+
+// notInterrupted has q select nodes whose failure left nothing behind.
+func notInterrupted(q *bun.SelectQuery) *bun.SelectQuery {
+	if q.Dialect().Name() == dialect.PG {
+		return q.Where("data #>> '{error,interrupted}' IS NULL")
+	}
+	return q.Where("json_extract(data, '$.error.interrupted') IS NULL")
+}

@@ -1,0 +1,137 @@
+package pool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/uptrace/bun"
+
+	"github.com/duffy-ci/duffy/backend"
+	"github.com/duffy-ci/duffy/queue"
+)
+
+const (
+	// deprovisionTries is how often deprovisioning is tried, over half an hour,
+	// before a node fails.
+	deprovisionTries = 8
+
+	decontextualizeTimeout = 10 * time.Second
+)
+
+// deprovision runs a pool's backend for those nodes of j that are deprovisioning
+// and that nobody works on.
+func (s *Service) deprovision(ctx context.Context, j deprovisionJob) error {
+	owner := NewOwner()
+	nodes, err := s.claim(ctx, Deprovisioning, owner, j.Nodes)
+	if err != nil || len(nodes) == 0 {
+		return err
+	}
+	held, release := s.HoldLease(ctx, owner)
+	defer release()
+	s.decontextualize(held, nodes)
+	c := s.cfg.Pools.Get(j.Pool)
+	got, runErr := s.run(held, c, j.Pool, nodes, backend.Backend.Deprovision, (*Config).deprovisionTimeout)
+
+	interrupted := errors.Is(context.Cause(held), context.Canceled)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
+	defer cancel()
+	return s.settleDeprovisioned(ctx, owner, nodes, got, runErr, interrupted)
+}
+
+// decontextualize locks tenants out of nodes as far as the nodes let it: after
+// use anything may be broken on them, and they are about to go.
+func (s *Service) decontextualize(ctx context.Context, nodes []*Node) {
+	if s.cfg.Contextualizer == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, decontextualizeTimeout)
+	defer cancel()
+	var wg sync.WaitGroup
+	for _, n := range nodes {
+		if n.IPAddr == "" {
+			continue
+		}
+		wg.Go(func() {
+			if err := s.cfg.Contextualizer.Decontextualize(ctx, n.ForBackend()); err != nil {
+				s.log.DebugContext(ctx, "cannot decontextualize", "node", n.ID, "pool", n.Pool, "err", err)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// settleDeprovisioned writes down what became of nodes.
+func (s *Service) settleDeprovisioned(ctx context.Context, owner string, nodes []*Node,
+	got map[int64]backend.Node, runErr error, interrupted bool,
+) error {
+	return s.db.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {
+		var jobs []queue.Job
+		for _, n := range nodes {
+			var more []queue.Job
+			var err error
+			switch _, ok := got[n.ID]; {
+			case ok:
+				more, err = s.gone(ctx, tx, owner, n)
+			case interrupted:
+				var freed []*Node
+				freed, err = returning(ctx, s.freed(tx, Deprovisioning, n))
+				more = s.deprovisionJobs(freed, time.Time{})
+			default:
+				reason := fmt.Sprintf("the backend deprovisioned %d of %d nodes", len(got), len(nodes))
+				if runErr != nil {
+					reason = runErr.Error()
+				}
+				more, err = s.notGone(ctx, tx, owner, n, reason)
+			}
+			if err != nil {
+				return err
+			}
+			jobs = append(jobs, more...)
+		}
+		return s.queue.Insert(ctx, tx, jobs...)
+	})
+}
+
+// gone moves a deprovisioned node to unused, or retires it.
+func (s *Service) gone(ctx context.Context, tx bun.Tx, owner string, n *Node) ([]queue.Job, error) {
+	if !n.Reusable {
+		_, err := s.move(tx, Deprovisioning, Done, n.ID).
+			Where("lease_owner = ?", owner).
+			Set("session_id = NULL").
+			Set("retired_at = ?", s.now()).Exec(ctx)
+		return nil, err
+	}
+	q := s.move(tx, Deprovisioning, Unused, n.ID).
+		Where("lease_owner = ?", owner).
+		Set("session_id = NULL").
+		Set("pool = NULL").
+		Set("attempts = 0").
+		Set("retry_at = NULL")
+	_, err := dropData(q, ephemeral...).Exec(ctx)
+	return s.fillReusing(), err
+}
+
+// notGone has another try made later, or gives the node up. Pool and provision
+// data stay, so that somebody can clean up.
+func (s *Service) notGone(ctx context.Context, tx bun.Tx, owner string, n *Node, reason string) ([]queue.Job, error) {
+	n.Attempts++
+	if n.Attempts >= deprovisionTries {
+		reason = fmt.Sprintf("deprovisioning failed %d times, the last time: %s", n.Attempts, reason)
+		_, err := s.fail(ctx, tx, Deprovisioning, owner, reason, false, n.ID)
+		return nil, err
+	}
+	retry := s.now().Add(pause(n.Attempts))
+	s.log.WarnContext(ctx, "deprovisioning failed", "node", n.ID, "pool", n.Pool,
+		"attempts", n.Attempts, "retry_at", retry, "reason", reason)
+	q := s.update(tx, Deprovisioning, n.ID).
+		Where("lease_owner = ?", owner).
+		Set("lease_owner = NULL").
+		Set("lease_until = NULL").
+		Set("attempts = ?", n.Attempts).
+		Set("retry_at = ?", retry)
+	_, err := setData(q, "error", failure(s.now(), reason)).Exec(ctx)
+	return s.deprovisionJobs([]*Node{n}, retry), err
+}

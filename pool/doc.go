@@ -1,0 +1,3 @@
+// Package pool keeps pools of nodes filled, and knows the states of nodes and
+// the only moves between them.
+package pool

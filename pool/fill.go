@@ -1,0 +1,214 @@
+package pool
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/uptrace/bun"
+	"github.com/uptrace/bun/dialect"
+
+	"github.com/duffy-ci/duffy/internal/fault"
+	"github.com/duffy-ci/duffy/queue"
+)
+
+// Fill brings the pool called name up to its fill level: it makes new nodes, or
+// takes unused ones, and has them provisioned. It counts nodes that are ready or
+// provisioning, one caller at a time, so that a pool is never overfilled. A pool
+// in trouble gets nothing before its pause is over, and then one node, to see
+// whether it works again.
+func (s *Service) Fill(ctx context.Context, name string) error {
+	c := s.cfg.Pools.Get(name)
+	if c == nil || c.Abstract {
+		return fault.Newf(fault.NotFound, "there is no pool called %q", name)
+	}
+	if c.FillLevel == nil {
+		return nil
+	}
+	return s.db.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {
+		if err := s.lockPool(ctx, tx, name); err != nil {
+			return err
+		}
+		missing, err := s.missing(ctx, tx, c)
+		if err != nil || missing <= 0 {
+			return err
+		}
+		trouble, err := s.trouble(ctx, tx, name)
+		if err != nil {
+			return err
+		}
+		if trouble.RetryAt != nil && trouble.RetryAt.After(s.now()) {
+			return nil
+		}
+		if trouble.Failures > 0 {
+			missing = 1
+		}
+		nodes, err := s.allocate(ctx, tx, c, missing)
+		if err != nil || len(nodes) == 0 {
+			return err
+		}
+		s.log.InfoContext(ctx, "filling pool", "pool", name, "nodes", len(nodes))
+		return s.queue.Insert(ctx, tx, s.provisionJobs(nodes)...)
+	})
+}
+
+// lockPool keeps others from filling the pool until tx ends. On SQLite the
+// transaction itself does.
+func (s *Service) lockPool(ctx context.Context, tx bun.Tx, name string) error {
+	if tx.Dialect().Name() != dialect.PG {
+		return nil
+	}
+	_, err := tx.ExecContext(ctx, "SELECT pg_advisory_xact_lock(hashtextextended(?, 0))", "duffy:fill:"+name)
+	return err
+}
+
+func (s *Service) missing(ctx context.Context, tx bun.Tx, c *Config) (int, error) {
+	have, err := tx.NewSelect().Model((*Node)(nil)).
+		Where("pool = ?", c.Name).
+		Where("state IN (?)", bun.In([]State{Ready, Provisioning})).
+		Where("retired_at IS NULL").Count(ctx)
+	return *c.FillLevel - int(have), err
+}
+
+func (s *Service) allocate(ctx context.Context, tx bun.Tx, c *Config, n int) ([]*Node, error) {
+	if c.Reuses() {
+		return s.takeUnused(ctx, tx, c, n)
+	}
+	now := s.now()
+	nodes := make([]*Node, n)
+	for i := range nodes {
+		nodes[i] = &Node{State: Provisioning, Pool: c.Name, CreatedAt: now, StateSince: &now}
+	}
+	_, err := tx.NewInsert().Model(&nodes).Returning("id").Exec(ctx)
+	return nodes, err
+}
+
+func (s *Service) takeUnused(ctx context.Context, tx bun.Tx, c *Config, n int) ([]*Node, error) {
+	picked := tx.NewSelect().Model((*Node)(nil)).Column("id").
+		Where("state = ?", Unused).Where("retired_at IS NULL").
+		Where("reusable").Where("pool IS NULL").
+		Where("retry_at IS NULL OR retry_at <= ?", s.now()).
+		Order("id").Limit(int64(n))
+	for key, value := range c.ReuseNodes {
+		picked = whereData(picked, key, value)
+	}
+	if tx.Dialect().Name() == dialect.PG {
+		picked = picked.For("UPDATE SKIP LOCKED")
+	}
+	return returning(ctx, tx.NewUpdate().Model((*Node)(nil)).With("picked", picked).
+		Where("id IN (SELECT id FROM picked)").
+		Set("state = ?", Provisioning).
+		Set("state_since = ?", s.now()).
+		Set("pool = ?", c.Name).
+		Set("retry_at = NULL"))
+}
+
+const (
+	pauseMin = 10 * time.Second
+	pauseMax = 10 * time.Minute
+)
+
+// pause is how long a pool rests after so many failures in a row.
+func pause(failures int) time.Duration {
+	return min(pauseMin<<min(failures-1, 10), pauseMax)
+}
+
+// failedTx notes that provisioning for a pool failed, and has it filled again
+// after a pause. Failures that arrive during a pause are part of the same round.
+func (s *Service) failedTx(ctx context.Context, tx bun.Tx, name, reason string) error {
+	if err := s.lockPool(ctx, tx, name); err != nil {
+		return err
+	}
+	t, err := s.trouble(ctx, tx, name)
+	if err != nil {
+		return err
+	}
+	now := s.now()
+	t.LastError, t.LastErrorAt = reason, &now
+	var jobs []queue.Job
+	if t.RetryAt == nil || !t.RetryAt.After(now) {
+		t.Failures++
+		retry := now.Add(pause(t.Failures))
+		t.RetryAt = &retry
+		jobs = append(jobs, fillJob{name, retry})
+		s.log.WarnContext(ctx, "provisioning failed", "pool", name,
+			"failures", t.Failures, "retry_at", retry, "reason", reason)
+	}
+	_, err = tx.NewInsert().Model(&t).On("CONFLICT (name) DO UPDATE").
+		Set("failures = EXCLUDED.failures").Set("retry_at = EXCLUDED.retry_at").
+		Set("last_error = EXCLUDED.last_error").Set("last_error_at = EXCLUDED.last_error_at").
+		Exec(ctx)
+	if err != nil {
+		return err
+	}
+	return s.queue.Insert(ctx, tx, jobs...)
+}
+
+// workedTx notes that provisioning for a pool works, and has it filled if that
+// is news.
+func (s *Service) workedTx(ctx context.Context, tx bun.Tx, name string) error {
+	res, err := tx.NewUpdate().Model((*Trouble)(nil)).
+		Where("name = ?", name).Where("failures > 0").
+		Set("failures = 0").Set("retry_at = NULL").Exec(ctx)
+	if err != nil {
+		return err
+	}
+	if n, err := res.RowsAffected(); err != nil || n == 0 {
+		return err
+	}
+	return s.queue.Insert(ctx, tx, s.FillJobs(name)...)
+}
+
+// fills runs at most one Fill of a pool at a time in this process. Hints that
+// come meanwhile, and a busy pool gets hundreds a second, share the next run.
+type fills struct {
+	mu      sync.Mutex
+	running map[string]*filling
+}
+
+type filling struct{ again bool }
+
+const fillRest = 100 * time.Millisecond
+
+func (f *fills) do(ctx context.Context, pool string, fill func() error) error {
+	if !f.begin(pool) {
+		return nil
+	}
+	for {
+		err := fill()
+		if f.end(pool, err != nil) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(fillRest):
+		}
+	}
+}
+
+func (f *fills) begin(pool string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if now := f.running[pool]; now != nil {
+		now.again = true
+		return false
+	}
+	if f.running == nil {
+		f.running = map[string]*filling{}
+	}
+	f.running[pool] = &filling{}
+	return true
+}
+
+// end reports whether the fill that ended was the last for now.
+func (f *fills) end(pool string, failed bool) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	now := f.running[pool]
+	if now.again && !failed {
+		now.again = false
+		return false
+	}
+	delete(f.running, pool)
+	return true
+}

@@ -1,0 +1,93 @@
+package pool
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"os"
+	"time"
+
+	"github.com/uptrace/bun"
+)
+
+// ErrLeaseLost is why the context of [Service.HoldLease] ends when somebody else
+// has taken over.
+var ErrLeaseLost = errors.New("the lease was lost: work took longer than its lease while the database could not be reached")
+
+// NewOwner returns a name for the holder of leases, which nobody else uses.
+func NewOwner() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	return host + "/" + rand.Text()
+}
+
+// HoldLease renews the lease that owner has on nodes until release is called.
+// The context that it returns ends with ctx, and with ErrLeaseLost as its cause
+// as soon as the lease may have gone to somebody else.
+func (s *Service) HoldLease(ctx context.Context, owner string) (held context.Context, release func()) {
+	held, lose := context.WithCancelCause(ctx)
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		s.renew(held, owner, lose)
+	}()
+	return held, func() {
+		lose(context.Canceled)
+		<-stopped
+	}
+}
+
+func (s *Service) renew(ctx context.Context, owner string, lose context.CancelCauseFunc) {
+	tick := time.NewTicker(s.cfg.Lease / 3)
+	defer tick.Stop()
+	until := time.Now().Add(s.cfg.Lease)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		began := time.Now()
+		if began.After(until) { // the process was stopped, or the database away
+			lose(ErrLeaseLost)
+			return
+		}
+		n, err := s.extend(ctx, owner)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil:
+			s.log.WarnContext(ctx, "cannot renew lease", "owner", owner, "err", err)
+		case n == 0:
+			lose(ErrLeaseLost)
+			return
+		default:
+			until = began.Add(s.cfg.Lease)
+		}
+	}
+}
+
+func (s *Service) extend(ctx context.Context, owner string) (int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.Lease/3)
+	defer cancel()
+	res, err := s.db.NewUpdate().Model((*Node)(nil)).
+		Where("state IN (?)", bun.In([]State{Provisioning, Contextualizing, Deprovisioning})).
+		Where("retired_at IS NULL").
+		Where("lease_owner = ?", owner).
+		Set("lease_until = ?", s.now().Add(s.cfg.Lease)).Exec(ctx)
+	if err != nil {
+		return 0, err
+	}
+	return res.RowsAffected()
+}
+
+// claim takes the lease on those nodes with ids that are in a state and that
+// nobody works on, and returns them.
+func (s *Service) claim(ctx context.Context, state State, owner string, ids []int64) ([]*Node, error) {
+	return returning(ctx, s.update(s.db, state, ids...).
+		Where("lease_owner IS NULL").
+		Set("lease_owner = ?", owner).
+		Set("lease_until = ?", s.now().Add(s.cfg.Lease)))
+}

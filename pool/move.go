@@ -1,0 +1,56 @@
+package pool
+
+import (
+	"context"
+	"time"
+
+	"github.com/uptrace/bun"
+)
+
+// move starts the UPDATE of a compare-and-set: it changes the state of those
+// nodes with ids that are in state from. Leases and retries end with the old
+// state.
+func (s *Service) move(db bun.IDB, from, to State, ids ...int64) *bun.UpdateQuery {
+	return s.update(db, from, ids...).
+		Set("state = ?", to).
+		Set("state_since = ?", s.now()).
+		Set("lease_owner = NULL").
+		Set("lease_until = NULL")
+}
+
+// update starts an UPDATE of those nodes with ids that are in a state.
+func (s *Service) update(db bun.IDB, state State, ids ...int64) *bun.UpdateQuery {
+	return db.NewUpdate().Model((*Node)(nil)).
+		Where("id IN (?)", bun.In(ids)).
+		Where("state = ?", state).
+		Where("retired_at IS NULL")
+}
+
+// fail moves nodes to failed. Those with cleanup are deprovisioned by the next
+// reconcile, the others wait for an operator. An owner restricts it to nodes
+// that it holds the lease of.
+func (s *Service) fail(ctx context.Context, db bun.IDB, from State, owner, reason string, cleanup bool, ids ...int64) ([]*Node, error) {
+	q := setData(s.move(db, from, Failed, ids...), "error", failure(s.now(), reason)).
+		Set("session_id = NULL")
+	if cleanup {
+		q = q.Set("retry_at = ?", s.now())
+	} else {
+		q = q.Set("retry_at = NULL")
+	}
+	if owner != "" {
+		q = q.Where("lease_owner = ?", owner)
+	}
+	nodes, err := returning(ctx, q)
+	for _, n := range nodes {
+		s.log.WarnContext(ctx, "node failed", "node", n.ID, "pool", n.Pool, "while", from, "reason", reason)
+	}
+	return nodes, err
+}
+
+func returning(ctx context.Context, q *bun.UpdateQuery) ([]*Node, error) {
+	var nodes []*Node
+	_, err := q.Returning("*").Exec(ctx, &nodes)
+	return nodes, err
+}
+
+func (s *Service) now() time.Time { return s.cfg.Now().UTC().Truncate(time.Microsecond) }

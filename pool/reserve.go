@@ -1,0 +1,109 @@
+package pool
+
+import (
+	"context"
+	"time"
+
+	"github.com/uptrace/bun"
+	"github.com/uptrace/bun/dialect"
+)
+
+// A Reservation takes ready nodes of a pool for a session.
+type Reservation struct {
+	Session  int64
+	Pool     string
+	Quantity int
+	Spec     any    // becomes data.nodes_spec of the nodes
+	Owner    string // of the lease under which the nodes are contextualized
+}
+
+// ReserveTx moves up to r.Quantity ready nodes to contextualizing and returns
+// them, oldest first. Nodes that other transactions are about to take are passed
+// over first, and waited for only if there are not enough others.
+func (s *Service) ReserveTx(ctx context.Context, tx bun.Tx, r Reservation) ([]*Node, error) {
+	nodes, err := s.reserve(ctx, tx, r, "UPDATE SKIP LOCKED")
+	if err != nil || len(nodes) == r.Quantity || tx.Dialect().Name() != dialect.PG {
+		return nodes, err
+	}
+	r.Quantity -= len(nodes)
+	more, err := s.reserve(ctx, tx, r, "UPDATE")
+	return append(nodes, more...), err
+}
+
+func (s *Service) reserve(ctx context.Context, tx bun.Tx, r Reservation, lock string) ([]*Node, error) {
+	picked := tx.NewSelect().Model((*Node)(nil)).Column("id").
+		Where("pool = ?", r.Pool).Where("state = ?", Ready).Where("retired_at IS NULL").
+		Order("id").Limit(int64(r.Quantity))
+	if tx.Dialect().Name() == dialect.PG {
+		picked = picked.For(lock)
+	}
+	now := s.now()
+	q := tx.NewUpdate().Model((*Node)(nil)).With("picked", picked).
+		Where("id IN (SELECT id FROM picked)").
+		Set("state = ?", Contextualizing).
+		Set("state_since = ?", now).
+		Set("session_id = ?", r.Session).
+		Set("lease_owner = ?", r.Owner).
+		Set("lease_until = ?", now.Add(s.cfg.Lease))
+	return returning(ctx, setData(q, "nodes_spec", r.Spec))
+}
+
+// DeployTx moves the nodes that owner holds for a session from contextualizing
+// to deployed and returns them.
+func (s *Service) DeployTx(ctx context.Context, tx bun.Tx, session int64, owner string) ([]*Node, error) {
+	return returning(ctx, tx.NewUpdate().Model((*Node)(nil)).
+		Where("session_id = ?", session).
+		Where("state = ?", Contextualizing).
+		Where("lease_owner = ?", owner).
+		Set("state = ?", Deployed).
+		Set("state_since = ?", s.now()).
+		Set("lease_owner = NULL").
+		Set("lease_until = NULL"))
+}
+
+// FailTx moves nodes that owner holds from contextualizing to failed, since they
+// do not answer. They are cleaned up by the next reconcile.
+func (s *Service) FailTx(ctx context.Context, tx bun.Tx, owner, reason string, ids ...int64) error {
+	_, err := s.fail(ctx, tx, Contextualizing, owner, reason, true, ids...)
+	return err
+}
+
+// ReturnTx makes nodes ready again that were reserved and that no tenant's key
+// ever got to.
+func (s *Service) ReturnTx(ctx context.Context, tx bun.Tx, owner string, ids ...int64) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	q := s.move(tx, Contextualizing, Ready, ids...).
+		Where("lease_owner = ?", owner).
+		Set("session_id = NULL")
+	_, err := dropData(q, "nodes_spec").Exec(ctx)
+	return err
+}
+
+// ReclaimNodesTx takes back those nodes with ids that are in a state: they are
+// deprovisioned.
+func (s *Service) ReclaimNodesTx(ctx context.Context, tx bun.Tx, state State, ids ...int64) error {
+	nodes, err := returning(ctx, s.move(tx, state, Deprovisioning, ids...).Set("attempts = 0"))
+	if err != nil || len(nodes) == 0 {
+		return err
+	}
+	return s.queue.Insert(ctx, tx, s.deprovisionJobs(nodes, time.Time{})...)
+}
+
+// ReclaimTx takes back the nodes of a session that are in one of the given
+// states: they are deprovisioned, whoever is working on them.
+func (s *Service) ReclaimTx(ctx context.Context, tx bun.Tx, session int64, states ...State) error {
+	nodes, err := returning(ctx, tx.NewUpdate().Model((*Node)(nil)).
+		Where("session_id = ?", session).
+		Where("state IN (?)", bun.In(states)).
+		Set("state = ?", Deprovisioning).
+		Set("state_since = ?", s.now()).
+		Set("lease_owner = NULL").
+		Set("lease_until = NULL").
+		Set("attempts = 0"))
+	if err != nil || len(nodes) == 0 {
+		return err
+	}
+	return s.queue.Insert(ctx, tx, s.deprovisionJobs(nodes, time.Time{})...)
+}

@@ -1,0 +1,85 @@
+package session
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/uptrace/bun"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/duffy-ci/duffy/internal/fault"
+)
+
+var errContextualize = fault.Newf(fault.Unavailable, "contextualization of nodes failed")
+
+// contextualize lets the tenant into all nodes at once.
+func (h *handOut) contextualize(ctx context.Context) error {
+	var all errgroup.Group
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	for _, sl := range h.slots {
+		all.Go(func() error {
+			err := h.contextualizeSlot(ctx, sl)
+			if err != nil {
+				cancel() // all or none
+			}
+			return err
+		})
+	}
+	return all.Wait()
+}
+
+// contextualizeSlot lets the tenant into the slot's node, or into another one of
+// its pool if that does not answer.
+func (h *handOut) contextualizeSlot(ctx context.Context, sl *slot) error {
+	for {
+		err := h.contextualizeNode(ctx, sl)
+		switch {
+		case err == nil:
+			return nil
+		case ctx.Err() != nil:
+			return fmt.Errorf("%w: %w", errContextualize, context.Cause(ctx))
+		}
+		if err := h.replace(ctx, sl, err); err != nil {
+			return err
+		}
+	}
+}
+
+func (h *handOut) contextualizeNode(ctx context.Context, sl *slot) error {
+	ctx, cancel := context.WithTimeout(ctx, h.cfg.NodeTimeout)
+	defer cancel()
+	sl.touched = true
+	return h.cfg.Contextualizer.Contextualize(ctx, sl.node.ForBackend(), h.session.Tenant.SSHKey)
+}
+
+// replace fails the slot's node, which does not answer, and puts another ready
+// node of the pool in its place.
+func (h *handOut) replace(ctx context.Context, sl *slot, why error) error {
+	bad := sl.node
+	h.log.WarnContext(ctx, "node does not answer", "node", bad.ID, "pool", bad.Pool, "session", h.session.ID, "err", why)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+	defer cancel()
+	err := h.db.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {
+		if err := h.pools.FailTx(ctx, tx, h.owner, "contextualizing node failed: "+why.Error(), bad.ID); err != nil {
+			return err
+		}
+		gone := &hold{SessionID: h.session.ID, NodeID: bad.ID}
+		if _, err := tx.NewDelete().Model(gone).WherePK().Exec(ctx); err != nil {
+			return err
+		}
+		if err := h.queue.Insert(ctx, tx, h.pools.FillJobs(bad.Pool)...); err != nil {
+			return err
+		}
+		nodes, err := h.reserveTx(ctx, tx, sl.spec, 1)
+		if err != nil || len(nodes) == 0 {
+			return err
+		}
+		sl.node, sl.touched = nodes[0], false
+		return h.record(ctx, tx, []*slot{sl})
+	})
+	if err == nil && sl.node == bad {
+		err = errContextualize
+	}
+	return err
+}

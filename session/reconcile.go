@@ -1,0 +1,142 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/uptrace/bun"
+
+	"github.com/duffy-ci/duffy/internal/fault"
+	"github.com/duffy-ci/duffy/pool"
+	"github.com/duffy-ci/duffy/queue"
+	"github.com/duffy-ci/duffy/tenant"
+)
+
+// expireJob asks to retire a session that has expired.
+type expireJob struct {
+	Session int64     `json:"session"`
+	At      time.Time `json:"at,omitzero"`
+}
+
+func (expireJob) Kind() string           { return "expire_session" }
+func (j expireJob) NotBefore() time.Time { return j.At }
+
+const expireTimeout = time.Minute
+
+// Handle registers the sessions' background work with mux.
+func (s *Service) Handle(mux *queue.Mux) {
+	queue.Handle(mux, expireTimeout, func(ctx context.Context, j expireJob) error {
+		return s.expire(ctx, j.Session)
+	})
+}
+
+// nobody acts when nobody asked.
+var nobody = &tenant.Tenant{IsAdmin: true}
+
+// expire retires the session with id if it has expired.
+func (s *Service) expire(ctx context.Context, id int64) error {
+	return s.db.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {
+		ses, err := lockTx(ctx, tx, nobody, id)
+		switch {
+		case errors.Is(err, fault.NotFound):
+			return nil
+		case err != nil:
+			return err
+		case !ses.Active() || ses.ExpiresAt == nil || ses.ExpiresAt.After(s.now()):
+			return nil
+		}
+		s.log.InfoContext(ctx, "session expired", "session", id, "tenant", ses.Tenant.Name)
+		return s.retireTx(ctx, tx, ses)
+	})
+}
+
+// sweepMax bounds how many sessions or nodes one reconcile deals with.
+const sweepMax = 1000
+
+// Reconcile retires expired sessions, ends requests whose process died, if
+// takeOver is set, and takes back nodes that no active session holds. It may run
+// anywhere, any number of times.
+func (s *Service) Reconcile(ctx context.Context, takeOver bool) error {
+	errs := []error{s.expireAll(ctx), s.reclaimStray(ctx)}
+	if takeOver {
+		errs = append(errs, s.takeOver(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+func (s *Service) expireAll(ctx context.Context) error {
+	var ids []int64
+	err := s.db.NewSelect().Model((*Session)(nil)).Column("id").
+		Where("retired_at IS NULL").Where("expires_at <= ?", s.now()).
+		Limit(sweepMax).Scan(ctx, &ids)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, id := range ids {
+		errs = append(errs, s.expire(ctx, id))
+	}
+	return errors.Join(errs...)
+}
+
+// reclaimStray takes back deployed nodes that no active session holds.
+func (s *Service) reclaimStray(ctx context.Context) error {
+	var ids []int64
+	err := s.db.NewSelect().Model((*pool.Node)(nil)).Column("n.id").
+		Join("LEFT JOIN sessions AS s ON s.id = n.session_id AND s.retired_at IS NULL").
+		Where("n.state = ?", pool.Deployed).Where("n.retired_at IS NULL").Where("s.id IS NULL").
+		Limit(sweepMax).Scan(ctx, &ids)
+	if err != nil || len(ids) == 0 {
+		return err
+	}
+	s.log.WarnContext(ctx, "taking back nodes without a session", "nodes", ids)
+	return s.db.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {
+		return s.pools.ReclaimNodesTx(ctx, tx, pool.Deployed, ids...)
+	})
+}
+
+// takeOver ends requests whose process died between reserving nodes and
+// answering: nobody knows of their sessions.
+func (s *Service) takeOver(ctx context.Context) error {
+	var nodes []*pool.Node
+	err := s.db.NewSelect().Model(&nodes).
+		Where("state = ?", pool.Contextualizing).Where("retired_at IS NULL").
+		Where("lease_until IS NULL OR lease_until < ?", s.now()).
+		Limit(sweepMax).Scan(ctx)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, n := range nodes {
+		errs = append(errs, s.db.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {
+			return s.abandonTx(ctx, tx, n)
+		}))
+	}
+	return errors.Join(errs...)
+}
+
+func (s *Service) abandonTx(ctx context.Context, tx bun.Tx, n *pool.Node) error {
+	s.log.WarnContext(ctx, "ending a request whose process is gone", "node", n.ID, "pool", n.Pool,
+		"session", n.SessionID, "owner", n.LeaseOwner)
+	if n.SessionID == nil {
+		return s.pools.ReclaimNodesTx(ctx, tx, pool.Contextualizing, n.ID)
+	}
+	ses, err := lockTx(ctx, tx, nobody, *n.SessionID)
+	switch {
+	case errors.Is(err, fault.NotFound):
+		return s.pools.ReclaimNodesTx(ctx, tx, pool.Contextualizing, n.ID)
+	case err != nil:
+		return err
+	}
+	still, err := tx.NewSelect().Model(n).WherePK().
+		Where("state = ?", pool.Contextualizing).
+		Where("lease_until IS NULL OR lease_until < ?", s.now()).Exists(ctx)
+	if err != nil || !still {
+		return err
+	}
+	if ses.Active() {
+		return s.retireTx(ctx, tx, ses, pool.Contextualizing)
+	}
+	return s.pools.ReclaimTx(ctx, tx, ses.ID, pool.Contextualizing)
+}

@@ -1,0 +1,265 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/uptrace/bun"
+
+	"github.com/duffy-ci/duffy/internal/fault"
+	"github.com/duffy-ci/duffy/pool"
+	"github.com/duffy-ci/duffy/queue"
+	"github.com/duffy-ci/duffy/tenant"
+)
+
+// A Request asks for a session.
+type Request struct {
+	TenantID *int64 // whom it is for; nil is the acting tenant
+	Specs    []Spec // none makes a session without nodes
+}
+
+// Request makes a session with all the nodes asked for, or none: it reserves
+// them, gives the tenant access to them and replaces those that do not answer.
+// Nothing is left behind if it fails or ctx ends.
+//
+// Errors say, in the words of Duffy 3, what cannot be had: fault.Invalid if
+// there are not enough nodes, fault.Forbidden beyond the quota, and
+// fault.Unavailable if nodes do not answer.
+func (s *Service) Request(ctx context.Context, by *tenant.Tenant, r Request) (*Session, error) {
+	for i, spec := range r.Specs {
+		if spec.Quantity < 1 {
+			return nil, fault.Newf(fault.Invalid, "nodes_specs[%d].quantity: ensure this value is greater than or equal to 1", i)
+		}
+	}
+	tenantID, err := s.recipient(ctx, by, r)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.RequestTimeout)
+	defer cancel()
+	h := &handOut{Service: s, owner: pool.NewOwner()}
+	if err := h.reserve(ctx, tenantID, r.Specs); err != nil {
+		return nil, err
+	}
+	held, release := s.pools.HoldLease(ctx, h.owner)
+	err = h.contextualize(held)
+	release()
+	if err == nil {
+		err = h.deploy(context.WithoutCancel(ctx))
+	}
+	if err != nil {
+		return nil, h.undo(context.WithoutCancel(ctx), err)
+	}
+	s.log.InfoContext(ctx, "session handed out", "session", h.session.ID, "tenant", h.session.Tenant.Name,
+		"nodes", len(h.session.Nodes))
+	return h.session, nil
+}
+
+// recipient returns whom the session is for, if the acting tenant may ask that.
+func (s *Service) recipient(ctx context.Context, by *tenant.Tenant, r Request) (int64, error) {
+	switch {
+	case r.TenantID == nil:
+		return by.ID, nil
+	case !by.May(*r.TenantID):
+		return 0, fault.Newf(fault.Forbidden, "can't create session for other tenant")
+	}
+	_, err := s.tenants.Get(ctx, *r.TenantID)
+	if errors.Is(err, fault.NotFound) {
+		err = fault.Newf(fault.Invalid, "can't find tenant with id %d", *r.TenantID)
+	}
+	return *r.TenantID, err
+}
+
+// A handOut is the making of one session.
+type handOut struct {
+	*Service
+	owner   string // of the lease on the nodes
+	session *Session
+	slots   []*slot
+}
+
+// A slot is one of the nodes asked for.
+type slot struct {
+	spec    Spec
+	node    *pool.Node
+	touched bool // the tenant's key may be on the node
+}
+
+// reserve makes the session, with nodes that are still to be contextualized.
+func (h *handOut) reserve(ctx context.Context, tenantID int64, specs []Spec) error {
+	return h.db.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {
+		t, err := h.tenants.LockTx(ctx, tx, tenantID)
+		if err != nil {
+			return err
+		}
+		if !t.Active() {
+			return fault.Newf(fault.Invalid, "tenant %s isn't active", quoted(t.Name))
+		}
+		if err := h.checkQuota(ctx, tx, t, specs); err != nil {
+			return err
+		}
+		now := h.now()
+		expires := now.Add(h.tenants.Limits(t).SessionLifetime)
+		h.session = &Session{TenantID: t.ID, Tenant: t, CreatedAt: now, ExpiresAt: &expires, Data: Data{specs}}
+		if _, err := tx.NewInsert().Model(h.session).Returning("id").Exec(ctx); err != nil {
+			return err
+		}
+		if err := h.reserveNodes(ctx, tx, specs); err != nil {
+			return err
+		}
+		jobs := []queue.Job{expireJob{h.session.ID, expires}}
+		return h.queue.Insert(ctx, tx, append(jobs, h.pools.FillJobs(poolsOf(specs)...)...)...)
+	})
+}
+
+func (h *handOut) checkQuota(ctx context.Context, tx bun.Tx, t *tenant.Tenant, specs []Spec) error {
+	if t.IsAdmin {
+		return nil
+	}
+	requested := 0
+	for _, spec := range specs {
+		requested += spec.Quantity
+	}
+	current, err := tx.NewSelect().Model((*hold)(nil)).
+		Join("JOIN sessions AS s ON s.id = sn.session_id").
+		Where("s.tenant_id = ?", t.ID).Where("s.retired_at IS NULL").Count(ctx)
+	if err != nil {
+		return err
+	}
+	if quota := h.tenants.Limits(t).NodeQuota; requested+int(current) > quota {
+		return fault.Newf(fault.Forbidden, "quota exceeded: requested nodes (%d) + current allocation (%d) = %d > %d",
+			requested, current, requested+int(current), quota)
+	}
+	return nil
+}
+
+// reserveNodes takes nodes of the pools in the order of their names, so that two
+// requests never wait for each other.
+func (h *handOut) reserveNodes(ctx context.Context, tx bun.Tx, specs []Spec) error {
+	order := make([]int, len(specs))
+	for i := range specs {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return strings.Compare(specs[a].Pool, specs[b].Pool) })
+	short := len(specs)
+	for _, i := range order {
+		nodes, err := h.reserveTx(ctx, tx, specs[i], specs[i].Quantity)
+		if err != nil {
+			return err
+		}
+		if len(nodes) < specs[i].Quantity {
+			short = min(short, i)
+		}
+		for _, n := range nodes {
+			h.slots = append(h.slots, &slot{spec: specs[i], node: n})
+		}
+	}
+	if short < len(specs) {
+		return fault.Newf(fault.Invalid, "can't reserve nodes: quantity=%d pool=%s", specs[short].Quantity, quoted(specs[short].Pool))
+	}
+	return h.record(ctx, tx, h.slots)
+}
+
+func (h *handOut) reserveTx(ctx context.Context, tx bun.Tx, spec Spec, quantity int) ([]*pool.Node, error) {
+	return h.pools.ReserveTx(ctx, tx, pool.Reservation{
+		Session: h.session.ID, Pool: spec.Pool, Quantity: quantity, Spec: spec, Owner: h.owner,
+	})
+}
+
+// record writes down that the session holds the nodes of slots.
+func (h *handOut) record(ctx context.Context, tx bun.Tx, slots []*slot) error {
+	if len(slots) == 0 {
+		return nil
+	}
+	holds := make([]hold, len(slots))
+	for i, sl := range slots {
+		holds[i] = hold{SessionID: h.session.ID, NodeID: sl.node.ID, Pool: sl.spec.Pool, Data: sl.node.Data}
+	}
+	_, err := tx.NewInsert().Model(&holds).Exec(ctx)
+	return err
+}
+
+// deploy makes the session's nodes the tenant's.
+func (h *handOut) deploy(ctx context.Context) error {
+	return h.db.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {
+		now, err := lockTx(ctx, tx, h.session.Tenant, h.session.ID)
+		if err != nil && !errors.Is(err, fault.NotFound) {
+			return err
+		}
+		if err != nil || !now.Active() {
+			return errTakenAway
+		}
+		nodes, err := h.pools.DeployTx(ctx, tx, h.session.ID, h.owner)
+		if err != nil {
+			return err
+		}
+		if len(nodes) != len(h.slots) {
+			return errTakenAway
+		}
+		h.session.ExpiresAt, h.session.Nodes = now.ExpiresAt, nodes
+		h.session.sortNodes()
+		return nil
+	})
+}
+
+var errTakenAway = fault.Newf(fault.Unavailable, "the session was taken away while it was being made, try again")
+
+// undo takes everything back that the request did so far, and returns why. What
+// it cannot take back, reconcile will once the lease has ended.
+func (h *handOut) undo(ctx context.Context, why error) error {
+	ctx, cancel := context.WithTimeout(ctx, undoTimeout)
+	defer cancel()
+	err := h.db.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {
+		var clean []int64
+		for _, sl := range h.slots {
+			if !sl.touched {
+				clean = append(clean, sl.node.ID)
+			}
+		}
+		if err := h.pools.ReturnTx(ctx, tx, h.owner, clean...); err != nil {
+			return err
+		}
+		if err := h.pools.ReclaimTx(ctx, tx, h.session.ID, pool.Contextualizing); err != nil {
+			return err
+		}
+		if _, err := tx.NewDelete().Model((*hold)(nil)).Where("session_id = ?", h.session.ID).Exec(ctx); err != nil {
+			return err
+		}
+		if _, err := tx.NewDelete().Model(h.session).WherePK().Exec(ctx); err != nil {
+			return err
+		}
+		return h.queue.Insert(ctx, tx, h.pools.FillJobs(poolsOf(h.session.Data.NodesSpecs)...)...)
+	})
+	if err != nil {
+		h.log.ErrorContext(ctx, "cannot undo a session", "session", h.session.ID, "err", err)
+	}
+	h.log.WarnContext(ctx, "session not handed out", "session", h.session.ID,
+		"tenant", h.session.Tenant.Name, "reason", why)
+	return why
+}
+
+const undoTimeout = 30 * time.Second
+
+func poolsOf(specs []Spec) []string {
+	names := make([]string, len(specs))
+	for i, spec := range specs {
+		names[i] = spec.Pool
+	}
+	return names
+}
+
+// quoted quotes s as Python's repr does for the names that occur here, since
+// scripts match the texts that it is used in.
+func quoted(s string) string {
+	if strings.Contains(s, "'") && !strings.Contains(s, `"`) {
+		return `"` + s + `"`
+	}
+	inner := strconv.Quote(s)
+	inner = strings.ReplaceAll(inner[1:len(inner)-1], `\"`, `"`)
+	return fmt.Sprintf("'%s'", strings.ReplaceAll(inner, "'", `\'`))
+}

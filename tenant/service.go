@@ -1,0 +1,211 @@
+package tenant
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/uptrace/bun"
+	"github.com/uptrace/bun/dialect"
+	"golang.org/x/crypto/bcrypt"
+
+	"github.com/duffy-ci/duffy/internal/db"
+	"github.com/duffy-ci/duffy/internal/fault"
+)
+
+// DefaultBcryptCost is Duffy 3's.
+const DefaultBcryptCost = 12
+
+// Config configures a [Service]. The zero value is usable.
+type Config struct {
+	Defaults   Limits // zero fields mean the package's defaults
+	BcryptCost int    // of new API keys, DefaultBcryptCost if zero
+	Logger     *slog.Logger
+	Now        func() time.Time
+}
+
+// Service keeps tenants. It is safe for concurrent use, also by other processes
+// on the same database.
+type Service struct {
+	db       *bun.DB
+	cfg      Config
+	verifier *verifier
+}
+
+// New returns the tenants in db.
+func New(db *bun.DB, cfg Config) *Service {
+	cfg.Defaults = cfg.Defaults.withDefaults()
+	if cfg.BcryptCost == 0 {
+		cfg.BcryptCost = DefaultBcryptCost
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	return &Service{db, cfg, newVerifier()}
+}
+
+// Limits returns the limits in effect for t.
+func (s *Service) Limits(t *Tenant) Limits { return s.cfg.Defaults.Of(t) }
+
+// List returns all tenants, retired ones too, in the order of their IDs.
+func (s *Service) List(ctx context.Context) ([]*Tenant, error) {
+	var ts []*Tenant
+	err := s.db.NewSelect().Model(&ts).Order("id").Scan(ctx)
+	return ts, err
+}
+
+// Get returns the tenant with id, or a fault.NotFound.
+func (s *Service) Get(ctx context.Context, id int64) (*Tenant, error) {
+	return find(ctx, s.db.NewSelect(), "id = ?", id)
+}
+
+// GetByName returns the tenant called name, or a fault.NotFound.
+func (s *Service) GetByName(ctx context.Context, name string) (*Tenant, error) {
+	return find(ctx, s.db.NewSelect(), "name = ?", name)
+}
+
+// LockTx returns the tenant with id, or a fault.NotFound, and keeps others from
+// changing or locking it until tx ends. On SQLite the transaction itself does.
+func (s *Service) LockTx(ctx context.Context, tx bun.Tx, id int64) (*Tenant, error) {
+	q := tx.NewSelect()
+	if tx.Dialect().Name() == dialect.PG {
+		q = q.For("NO KEY UPDATE")
+	}
+	return find(ctx, q, "id = ?", id)
+}
+
+func find(ctx context.Context, q *bun.SelectQuery, where string, arg any) (*Tenant, error) {
+	t := new(Tenant)
+	err := q.Model(t).Where(where, arg).Scan(ctx)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, fault.Newf(fault.NotFound, "Not Found")
+	}
+	return t, err
+}
+
+// Create adds an active tenant and returns it with its API key, which is stored
+// nowhere in the clear. Of t the name, the ssh key, IsAdmin and the limits
+// count. A name that is taken is a fault.Conflict.
+func (s *Service) Create(ctx context.Context, t Tenant) (*Tenant, uuid.UUID, error) {
+	key := uuid.New()
+	hash, err := s.hash(key)
+	if err != nil {
+		return nil, key, err
+	}
+	switch {
+	case t.Name == "":
+		return nil, key, fault.Newf(fault.Invalid, "name: a tenant needs one")
+	case t.NodeQuota != nil && *t.NodeQuota <= 0:
+		return nil, key, errQuota
+	}
+	t.ID, t.APIKeyHash, t.CreatedAt, t.RetiredAt = 0, hash, s.now(), nil
+	_, err = s.db.NewInsert().Model(&t).Returning("id").Exec(ctx)
+	if _, taken := db.UniqueViolation(err); taken {
+		return nil, key, fault.Wrap(fault.Conflict, err, fmt.Sprintf("tenant '%s' exists already", t.Name))
+	}
+	return &t, key, err
+}
+
+var errQuota = fault.Newf(fault.Invalid, "node_quota: ensure this value is greater than 0")
+
+// An Update says what to change of a tenant. What is nil stays as it is; a
+// pointer to nil brings back the default.
+type Update struct {
+	SSHKey             *string
+	APIKey             *uuid.UUID
+	ResetAPIKey        bool // a new random key
+	NodeQuota          **int
+	SessionLifetime    **Interval
+	SessionLifetimeMax **Interval
+}
+
+// Update changes the tenant with id, and returns it with the new API key if
+// that was reset. A retired tenant cannot be changed: fault.Invalid.
+func (s *Service) Update(ctx context.Context, id int64, u Update) (t *Tenant, newKey *uuid.UUID, err error) {
+	if u.NodeQuota != nil && *u.NodeQuota != nil && **u.NodeQuota <= 0 {
+		return nil, nil, errQuota
+	}
+	key := u.APIKey
+	if u.ResetAPIKey {
+		random := uuid.New()
+		key, newKey = &random, &random
+	}
+	var hash string
+	if key != nil {
+		if hash, err = s.hash(*key); err != nil {
+			return nil, nil, err
+		}
+	}
+	err = s.db.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {
+		if t, err = s.LockTx(ctx, tx, id); err != nil {
+			return err
+		}
+		if !t.Active() {
+			return errRetired(t)
+		}
+		if u.SSHKey != nil && *u.SSHKey != "" {
+			t.SSHKey = *u.SSHKey
+		}
+		if hash != "" {
+			t.APIKeyHash = hash
+		}
+		if u.NodeQuota != nil {
+			t.NodeQuota = *u.NodeQuota
+		}
+		if u.SessionLifetime != nil {
+			t.SessionLifetime = *u.SessionLifetime
+		}
+		if u.SessionLifetimeMax != nil {
+			t.SessionLifetimeMax = *u.SessionLifetimeMax
+		}
+		_, err := tx.NewUpdate().Model(t).WherePK().
+			Column("ssh_key", "api_key", "node_quota", "session_lifetime", "session_lifetime_max").Exec(ctx)
+		return err
+	})
+	return t, newKey, err
+}
+
+// RetireTx retires the tenant with id; its sessions are the caller's to end. A
+// tenant that is retired already is a fault.Invalid.
+func (s *Service) RetireTx(ctx context.Context, tx bun.Tx, id int64) (*Tenant, error) {
+	t, err := s.LockTx(ctx, tx, id)
+	if err != nil {
+		return nil, err
+	}
+	if !t.Active() {
+		return nil, errRetired(t)
+	}
+	now := s.now()
+	t.RetiredAt = &now
+	_, err = tx.NewUpdate().Model(t).WherePK().Column("retired_at").Exec(ctx)
+	return t, err
+}
+
+// Unretire makes the tenant with id active again. Doing it twice is harmless.
+func (s *Service) Unretire(ctx context.Context, id int64) (*Tenant, error) {
+	t, err := s.Get(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	t.RetiredAt = nil
+	_, err = s.db.NewUpdate().Model(t).WherePK().Column("retired_at").Exec(ctx)
+	return t, err
+}
+
+func errRetired(t *Tenant) error {
+	return fault.Newf(fault.Invalid, "tenant %s (id=%d) is retired", t.Name, t.ID)
+}
+
+func (s *Service) hash(key uuid.UUID) (string, error) {
+	h, err := bcrypt.GenerateFromPassword([]byte(key.String()), s.cfg.BcryptCost)
+	return string(h), err
+}
+
+func (s *Service) now() time.Time { return s.cfg.Now().UTC().Truncate(time.Microsecond) }

@@ -1,0 +1,77 @@
+// Package tenant knows who may use Duffy: tenants, their keys and their limits.
+//
+// It works on Duffy 3's table tenants. API keys are UUIDs, stored as bcrypt
+// hashes, and keys that Duffy 3 made stay valid.
+package tenant
+
+import (
+	"time"
+
+	"github.com/uptrace/bun"
+)
+
+// A Tenant is somebody who requests sessions.
+type Tenant struct {
+	bun.BaseModel `bun:"table:tenants,alias:t"`
+
+	ID         int64 `bun:",pk,autoincrement"`
+	Name       string
+	IsAdmin    bool
+	SSHKey     string // lines for an authorized_keys file
+	APIKeyHash string `bun:"api_key"`
+
+	// nil means that the default applies, see Limits.
+	NodeQuota          *int
+	SessionLifetime    *Interval
+	SessionLifetimeMax *Interval
+
+	CreatedAt time.Time  `bun:",nullzero,default:current_timestamp"`
+	RetiredAt *time.Time // nil while the tenant is active
+}
+
+// Active tells whether the tenant may use Duffy.
+func (t *Tenant) Active() bool { return t.RetiredAt == nil }
+
+// May tells whether t may see and change what belongs to the tenant with id.
+func (t *Tenant) May(id int64) bool { return t.IsAdmin || t.ID == id }
+
+// Limits bound what a tenant may use.
+type Limits struct {
+	NodeQuota          int           // nodes in active sessions; administrators have none
+	SessionLifetime    time.Duration // of a new session
+	SessionLifetimeMax time.Duration // from a session's creation; administrators have none
+}
+
+// The limits of Duffy 3's example configuration, which a zero [Limits] gets.
+const (
+	DefaultNodeQuota          = 10
+	DefaultSessionLifetime    = 6 * time.Hour
+	DefaultSessionLifetimeMax = 12 * time.Hour
+)
+
+func (l Limits) withDefaults() Limits {
+	if l.NodeQuota == 0 {
+		l.NodeQuota = DefaultNodeQuota
+	}
+	if l.SessionLifetime == 0 {
+		l.SessionLifetime = DefaultSessionLifetime
+	}
+	if l.SessionLifetimeMax == 0 {
+		l.SessionLifetimeMax = DefaultSessionLifetimeMax
+	}
+	return l
+}
+
+// Of returns the limits in effect for t: its own, else those of l.
+func (l Limits) Of(t *Tenant) Limits {
+	if t.NodeQuota != nil {
+		l.NodeQuota = *t.NodeQuota
+	}
+	if t.SessionLifetime != nil {
+		l.SessionLifetime = time.Duration(*t.SessionLifetime)
+	}
+	if t.SessionLifetimeMax != nil {
+		l.SessionLifetimeMax = time.Duration(*t.SessionLifetimeMax)
+	}
+	return l
+}
