@@ -1,0 +1,93 @@
+package session_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/duffy-ci/duffy/internal/db"
+	"github.com/duffy-ci/duffy/internal/db/dbtest"
+	"github.com/duffy-ci/duffy/internal/fault"
+	"github.com/duffy-ci/duffy/pool"
+	"github.com/duffy-ci/duffy/session"
+)
+
+func TestExpiry(t *testing.T) {
+	t.Parallel()
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		l := newLab(t, d, throwAway("a", 2))
+		l.fill()
+		alice, admin := l.tenant("alice"), l.admin()
+		s := l.mustRequest(alice, spec(1, "a"))
+		require.WithinDuration(t, s.CreatedAt.Add(6*time.Hour), *s.ExpiresAt, 0)
+
+		for _, step := range []struct {
+			in   time.Duration
+			want time.Duration // after creation
+		}{
+			{time.Hour, 7 * time.Hour},
+			{-30 * time.Minute, 390 * time.Minute},
+			{99 * time.Hour, 12 * time.Hour},
+			{-99 * time.Hour, 0},
+			{2 * time.Hour, 2 * time.Hour},
+		} {
+			got, err := l.sessions.Update(t.Context(), alice, s.ID, session.Update{ExpiresIn: &step.in})
+			require.NoError(t, err)
+			require.WithinDuration(t, s.CreatedAt.Add(step.want), *got.ExpiresAt, 0)
+		}
+		late := s.CreatedAt.Add(100 * time.Hour)
+		got, err := l.sessions.Update(t.Context(), admin, s.ID, session.Update{ExpiresAt: &late})
+		require.NoError(t, err)
+		require.WithinDuration(t, late, *got.ExpiresAt, 0, "administrators are not capped")
+		back := s.CreatedAt.Add(3 * time.Hour)
+		_, err = l.sessions.Update(t.Context(), alice, s.ID, session.Update{ExpiresAt: &back})
+		require.NoError(t, err)
+
+		l.clock.advance(3*time.Hour - time.Minute)
+		l.jobs.drain(t)
+		got, err = l.sessions.Get(t.Context(), alice, s.ID)
+		require.NoError(t, err)
+		require.True(t, got.Active(), "earlier expiries do not count any more")
+		l.clock.advance(2 * time.Minute)
+		l.jobs.drain(t)
+		got, err = l.sessions.Get(t.Context(), alice, s.ID)
+		require.NoError(t, err)
+		require.False(t, got.Active())
+		require.Equal(t, map[pool.State]int{pool.Ready: 2}, l.levels("a"))
+		l.accounted()
+
+		_, err = l.sessions.Update(t.Context(), alice, s.ID, session.Update{ExpiresIn: ptr(time.Hour)})
+		require.ErrorIs(t, err, fault.Invalid)
+		require.ErrorContains(t, err, "is retired")
+	})
+}
+
+func TestExpiryIsSweptWhenTheJobIsLost(t *testing.T) {
+	t.Parallel()
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		l := newLab(t, d, throwAway("a", 1))
+		l.fill()
+		alice := l.tenant("alice")
+		s := l.mustRequest(alice, spec(1, "a"))
+		l.jobs.lose()
+		l.clock.advance(7 * time.Hour)
+		l.reconcile()
+		got, err := l.sessions.Get(t.Context(), alice, s.ID)
+		require.NoError(t, err)
+		require.False(t, got.Active())
+		l.accounted()
+	})
+}
+
+func TestUnknownSession(t *testing.T) {
+	t.Parallel()
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		l := newLab(t, d)
+		alice := l.tenant("alice")
+		_, err := l.sessions.Get(t.Context(), alice, 999)
+		require.ErrorIs(t, err, fault.NotFound)
+		_, err = l.sessions.Update(t.Context(), alice, 999, session.Update{ExpiresIn: ptr(time.Hour)})
+		require.ErrorIs(t, err, fault.NotFound)
+	})
+}
