@@ -74,136 +74,163 @@ func (p *parser) fail(r *Raw, err error, path ...string) {
 	}
 }
 
-// config reads settings, which are those of r with what it inherits.
-func (p *parser) config(r *Raw, settings map[string]any) Config {
-	c := Config{Name: r.Name, Abstract: r.Abstract, Vars: settings}
-	c.FillLevel = p.fillLevel(r, settings)
-	c.ReuseNodes = p.reuseNodes(r, settings)
-	c.Together = !p.runParallel(r, settings)
-	c.ProvisionTimeout = p.timeout(r, settings, "provision-timeout")
-	c.DeprovisionTimeout = p.timeout(r, settings, "deprovision-timeout")
-	c.OnInterrupted = p.onInterrupted(r, settings)
-	c.Backend, c.Settings = p.mechanism(r, settings)
-	return c
+// A reader makes a Config of the settings of a pool and what it inherits.
+type reader struct {
+	*parser
+	raw      *Raw
+	settings map[string]any
 }
 
-func (p *parser) fillLevel(r *Raw, settings map[string]any) *int {
+func (p *parser) config(raw *Raw, settings map[string]any) Config {
+	r := reader{p, raw, settings}
+	backend, own := r.mechanism()
+	return Config{
+		Name:               raw.Name,
+		Abstract:           raw.Abstract,
+		FillLevel:          r.fillLevel(),
+		ReuseNodes:         r.reuseNodes(),
+		Together:           !r.runParallel(),
+		ProvisionTimeout:   r.timeout("provision-timeout"),
+		DeprovisionTimeout: r.timeout("deprovision-timeout"),
+		OnInterrupted:      r.onInterrupted(),
+		Backend:            backend,
+		Settings:           own,
+		Vars:               settings,
+	}
+}
+
+func (r *reader) fail(err error, path ...string) { r.parser.fail(r.raw, err, path...) }
+
+// expected notes that the setting called key is not what it should be.
+func (r *reader) expected(what, key string) {
+	r.fail(fmt.Errorf("expected %s, found %s", what, show(r.settings[key])), key)
+}
+
+func (r *reader) fillLevel() *int {
 	const key = "fill-level"
-	if settings[key] == nil {
+	if r.settings[key] == nil {
 		return nil
 	}
-	n, ok := settings[key].(int64)
+	n, ok := r.settings[key].(int64)
 	if !ok || n < 1 {
-		p.fail(r, fmt.Errorf("expected a whole number of at least 1, found %s", show(settings[key])), key)
+		r.expected("a whole number of at least 1", key)
 	}
 	level := int(n)
 	return &level
 }
 
-func (p *parser) reuseNodes(r *Raw, settings map[string]any) map[string]any {
+func (r *reader) reuseNodes() map[string]any {
 	const key = "reuse-nodes"
-	if isOff(settings[key]) {
+	if isOff(r.settings[key]) {
 		return nil
 	}
-	criteria, ok := settings[key].(map[string]any)
+	criteria, ok := r.settings[key].(map[string]any)
 	if !ok {
-		p.fail(r, fmt.Errorf("expected false or what the data of a node must be, found %s", show(settings[key])), key)
+		r.expected("false, or what the data of a node must be", key)
 	}
 	reuse := map[string]any{}
 	for _, name := range slices.Sorted(maps.Keys(criteria)) {
 		var err error
 		switch criterion := criteria[name].(type) {
-		case nil: // a pool does without what another one demands
-			continue
+		case nil: // takes away what is inherited
 		case int64:
 			reuse[name] = criterion
 		case string:
-			reuse[name], err = render(criterion, r, settings)
+			reuse[name], err = r.render(criterion)
 		default:
 			err = fmt.Errorf("expected a string or a whole number, found %s", show(criterion))
 		}
 		if err != nil {
-			p.fail(r, err, key, name)
+			r.fail(err, key, name)
 		}
 	}
-	if r.Abstract {
+	if r.raw.Abstract {
 		return nil
 	}
 	return reuse
 }
 
-func render(source string, r *Raw, vars map[string]any) (string, error) {
+// render renders a template, or only compiles it if the pool is abstract.
+func (r *reader) render(source string) (string, error) {
 	template, err := jinja.Compile(source)
 	if err != nil {
 		return "", fmt.Errorf("is no Jinja2 template: %w", err)
 	}
-	if r.Abstract {
+	if r.raw.Abstract {
 		return "", nil
 	}
-	text, err := template.Render(vars)
+	text, err := template.Render(r.settings)
 	if err != nil {
-		return "", fmt.Errorf("cannot be rendered for pool %q: %w", r.Name, err)
+		return "", fmt.Errorf("cannot be rendered for pool %q: %w", r.raw.Name, err)
 	}
 	return text, nil
 }
 
-func (p *parser) runParallel(r *Raw, settings map[string]any) bool {
+func (r *reader) runParallel() bool {
 	const key = "run-parallel"
-	if settings[key] == nil {
+	if r.settings[key] == nil {
 		return true
 	}
-	parallel, ok := settings[key].(bool)
+	parallel, ok := r.settings[key].(bool)
 	if !ok {
-		p.fail(r, fmt.Errorf("expected true or false, found %s", show(settings[key])), key)
+		r.expected("true or false", key)
 	}
 	return parallel
 }
 
-func (p *parser) timeout(r *Raw, settings map[string]any, key string) time.Duration {
-	if settings[key] == nil {
+func (r *reader) timeout(key string) time.Duration {
+	if r.settings[key] == nil {
 		return 0
 	}
-	d, err := duration.Parse(fmt.Sprint(settings[key]))
+	d, err := duration.Parse(fmt.Sprint(r.settings[key]))
 	if err != nil {
-		p.fail(r, fmt.Errorf("%w, found %s", err, show(settings[key])), key)
+		r.fail(fmt.Errorf("%w, found %s", err, show(r.settings[key])), key)
 	}
 	return d
 }
 
-func (p *parser) onInterrupted(r *Raw, settings map[string]any) string {
+func (r *reader) onInterrupted() string {
 	const key = "on-interrupted"
-	switch action := settings[key]; action {
+	switch action := r.settings[key]; action {
 	case nil:
-		return ""
 	case OnInterruptedFail, OnInterruptedRetry:
 		return action.(string)
 	default:
-		p.fail(r, fmt.Errorf("expected %s or %s, found %s", OnInterruptedFail, OnInterruptedRetry, show(action)), key)
-		return ""
+		r.expected(OnInterruptedFail+" or "+OnInterruptedRetry, key)
 	}
+	return ""
 }
 
-// mechanism returns the name of the backend and its settings. There may be
-// settings of other backends beside them.
-func (p *parser) mechanism(r *Raw, settings map[string]any) (backend string, own map[string]any) {
+// mechanism returns the name of the backend and the settings for it. Those for
+// other backends may stand beside them.
+func (r *reader) mechanism() (backend string, settings map[string]any) {
 	const key = "mechanism"
-	mechanism, ok := settings[key].(map[string]any)
-	if !ok && settings[key] != nil {
-		p.fail(r, fmt.Errorf("expected a mapping, found %s", show(settings[key])), key)
+	mechanism, ok := r.settings[key].(map[string]any)
+	if !ok && r.settings[key] != nil {
+		r.expected("a mapping with the type of a backend and its settings", key)
 		return "", nil
 	}
 	for _, name := range slices.Sorted(maps.Keys(mechanism)) {
-		value := mechanism[name]
-		switch section, isMap := value.(map[string]any); {
-		...
+		if _, ok := mechanism[name].(map[string]any); !ok && name != "type" && mechanism[name] != nil {
+			r.fail(fmt.Errorf("expected a mapping with the settings of a backend called %s", name), key, name)
+		}
 	}
+	backend, ok = mechanism["type"].(string)
+	if mechanism["type"] == nil && r.raw.Abstract {
+		return "", nil
+	}
+	if !ok || backend == "" {
+		r.fail(errors.New("expected the name of a backend, such as ansible"), key, "type")
+	}
+	settings, _ = mechanism[backend].(map[string]any)
+	return backend, settings
 }
 
 // show writes a value that is no secret.
 func show(value any) string {
 	text, err := json.Marshal(value)
 	if err != nil {
-		return fmt.Sprintf("%v", value)
+		return fmt.Sprint(value)
 	}
 	return string(text)
 }

@@ -53,10 +53,11 @@ func startMachine(home string, ip net.IP, port int, logger *slog.Logger) (*machi
 	}
 	m.up, m.down = context.WithCancel(context.Background())
 	server := &ssh.Server{
-		HostSigners:      []ssh.Signer{hostKey},
-		ConnCallback:     m.connect,
-		PublicKeyHandler: m.authorize,
-		Handler:          m.serve,
+		HostSigners:            []ssh.Signer{hostKey},
+		ConnCallback:           m.connect,
+		PublicKeyHandler:       m.authorize,
+		SessionRequestCallback: noteTerminal,
+		Handler:                m.serve,
 	}
 	go func() {
 		if err := server.Serve(listener); m.up.Err() == nil {

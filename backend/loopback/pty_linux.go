@@ -31,9 +31,10 @@ func openPTY() (master, slave *os.File, err error) {
 	return master, slave, nil
 }
 
-func resizePTY(master *os.File, window ssh.Window) error {
-	return control(master, func(fd int) error {
-		return unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: uint16(window.Height), Col: uint16(window.Width)})
+// resizePTY is a courtesy: nothing depends on it.
+func resizePTY(master *os.File, size ssh.Window) {
+	_ = control(master, func(fd int) error {
+		return unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: uint16(size.Height), Col: uint16(size.Width)})
 	})
 }
 

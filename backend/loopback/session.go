@@ -34,11 +34,12 @@ func (m *machine) serve(s ssh.Session) {
 	context.AfterFunc(s.Context(), cancel)
 
 	cmd := m.command(ctx, s)
-	run := runPiped
-	if _, _, isPTY := s.Pty(); isPTY {
-		run = runPTY
+	var err error
+	if term, ok := s.Context().Value(s).(terminal); ok {
+		err = runInTerminal(cmd, s, term)
+	} else {
+		err = runPiped(cmd, s)
 	}
-	err := run(cmd, s)
 	if cmd.Process != nil {
 		_ = kill(cmd)
 	}
@@ -49,9 +50,9 @@ func (m *machine) serve(s ssh.Session) {
 }
 
 func (m *machine) command(ctx context.Context, s ssh.Session) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", s.RawCommand())
-	if s.RawCommand() == "" {
-		cmd.Args = []string{"-sh"}
+	cmd := exec.CommandContext(ctx, "/bin/sh")
+	if s.RawCommand() != "" {
+		cmd.Args = append(cmd.Args, "-c", s.RawCommand())
 	}
 	cmd.Dir = m.home
 	// Nothing of this process's environment, which may hold its secrets.
@@ -81,24 +82,41 @@ func runPiped(cmd *exec.Cmd, s ssh.Session) error {
 	return cmd.Wait()
 }
 
-func runPTY(cmd *exec.Cmd, s ssh.Session) error {
-	pty, windows, _ := s.Pty()
+// A terminal is what a session asked for that is to have one.
+type terminal struct {
+	name    string
+	size    ssh.Window
+	resizes <-chan ssh.Window
+}
+
+// noteTerminal puts a session's terminal into its connection's context, under
+// the session as the key. Once the session runs, to ask it is a data race with
+// its window changing.
+func noteTerminal(s ssh.Session, _ string) bool {
+	if pty, resizes, ok := s.Pty(); ok {
+		s.Context().SetValue(s, terminal{pty.Term, pty.Window, resizes})
+	}
+	return true
+}
+
+func runInTerminal(cmd *exec.Cmd, s ssh.Session, term terminal) error {
 	master, slave, err := openPTY()
 	if err != nil {
 		return err
 	}
 	defer master.Close()
+	resizePTY(master, term.size)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = slave, slave, slave
-	cmd.Env = append(cmd.Env, "TERM="+pty.Term)
+	cmd.Env = append(cmd.Env, "TERM="+term.name)
 	err = cmd.Start()
 	slave.Close()
 	if err != nil {
 		return err
 	}
 	go func() {
-		for window := range windows {
-			resizePTY(master, window)
+		for size := range term.resizes {
+			resizePTY(master, size)
 		}
 	}()
 	go func() { _, _ = io.Copy(master, s) }()

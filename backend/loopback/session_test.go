@@ -87,14 +87,16 @@ func TestTerminal(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, session.Shell())
 
-	_, err = io.WriteString(stdin, "echo term=$TERM; while :; do stty size; sleep 0.1; done | grep -m1 '33 111'; tty && exit 5\n")
+	_, err = io.WriteString(stdin, "echo term=$TERM; tty; until stty size | grep -q '44 122'; do sleep 0.01; done; stty size; exit 5\n")
 	require.NoError(t, err)
+	require.NoError(t, session.WindowChange(44, 122))
 	shown, err := io.ReadAll(stdout)
 	require.NoError(t, err)
 	require.Equal(t, 5, status(t, session.Wait()))
 	require.Contains(t, string(shown), "[root@127.77.0.1]# ")
 	require.Contains(t, string(shown), "term=xterm")
 	require.Contains(t, string(shown), "/dev/pts/")
+	require.Contains(t, string(shown), "\r\n44 122\r\n")
 }
 
 // machine returns a connection to a node, and the home directory of its root.

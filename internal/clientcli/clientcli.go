@@ -14,6 +14,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/alecthomas/kong"
@@ -130,7 +131,7 @@ func (c *Command) settings() (Settings, error) {
 func errorDocument(refused *client.Error) (json.RawMessage, error) {
 	var problem struct{ Detail string }
 	if json.Unmarshal(refused.Body, &problem) == nil {
-		return json.Marshal(map[string]json.RawMessage{"error": refused.Body})
+		return slices.Concat([]byte(`{"error":`), refused.Body, []byte(`}`)), nil
 	}
 	return json.Marshal(map[string]any{"error": map[string]string{"detail": refused.Detail}})
 }

@@ -92,20 +92,20 @@ type Defaults struct {
 	NodeQuota          int
 }
 
-// What SSH does about host keys.
-const (
-	HostKeysIgnore = "ignore" // takes any, as Duffy 3 did
-	HostKeysPinned = "pinned" // takes only the one that provisioning told
-)
-
 // SSH is how nodes are reached to let tenants in. What is empty or zero is up to
 // the contextualizer.
 type SSH struct {
-	User           string
-	Port           int
-	KeyFiles       []string // of private keys
+	User     string
+	Port     int
+	KeyFiles []string // of private keys
+	Agent    string   // the socket of an ssh-agent
+
+	// PinHostKeys refuses nodes whose host key is not the one that provisioning
+	// told. Duffy 3 took any.
+	PinHostKeys bool
+
 	ConnectTimeout time.Duration
-	HostKeys       string // HostKeysIgnore or HostKeysPinned
+	CommandTimeout time.Duration
 }
 
 // Ansible is what the ansible backend does for all pools.
@@ -119,6 +119,5 @@ func defaults() Config {
 		Metaclient: Metaclient{LogLevel: "info", Host: "127.0.0.1", Port: 9090, Dest: "http://127.0.0.1:8080"},
 		Tasks:      Tasks{Queue: QueueRiver},
 		Defaults:   Defaults{SessionLifetime: 6 * time.Hour, SessionLifetimeMax: 12 * time.Hour, NodeQuota: 10},
-		SSH:        SSH{HostKeys: HostKeysIgnore},
 	}
 }

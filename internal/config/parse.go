@@ -9,11 +9,17 @@ import (
 	"slices"
 
 	"go.yaml.in/yaml/v4"
+	"go.yaml.in/yaml/v4/plugin/loaderlimits"
 )
 
-// maxAliased limits how many values the aliases of a file may stand for, since a
-// few lines of aliases of aliases can stand for billions.
-const maxAliased = 100_000
+const (
+	// maxDepth limits how deep values may nest.
+	maxDepth = 100
+
+	// maxAliased limits how many values the aliases of a file may stand for: a
+	// few lines of aliases of aliases can stand for billions.
+	maxAliased = 100_000
+)
 
 var tags = []string{"!!map", "!!seq", "!!str", "!!int", "!!float", "!!bool", "!!null"}
 
@@ -28,7 +34,8 @@ func parseFile(name string) ([]*value, error) {
 }
 
 func parse(name string, content []byte) ([]*value, error) {
-	loader, err := yaml.NewLoader(bytes.NewReader(content))
+	limits := loaderlimits.New(loaderlimits.DepthValue(maxDepth))
+	loader, err := yaml.NewLoader(bytes.NewReader(content), yaml.WithPlugin(limits))
 	if err != nil {
 		return nil, err
 	}
@@ -75,15 +82,15 @@ func (p *parser) syntaxError(err error) error {
 	if !errors.As(err, &failed) {
 		return &Error{Place: p.file, Err: err}
 	}
-	if failed.Stage == yaml.ComposerStage {
-		// The library's text repeats what may be an unquoted password.
-		failed.Message = "unknown anchor after *, if this is no alias put it in quotes"
-	}
-	where := p.file
+	where, message := p.file, failed.Message
 	if failed.Mark.Line > 0 {
 		where = place{p.file, failed.Mark.Line}.String()
 	}
-	return &Error{Place: where, Err: errors.New(failed.Message)}
+	if failed.Stage == yaml.ComposerStage {
+		// The library repeats the name, which may be an unquoted password.
+		message = "unknown anchor after *, if this is no alias put it in quotes"
+	}
+	return &Error{Place: where, Err: errors.New(message)}
 }
 
 func (p *parser) value(n *yaml.Node, path []string) *value {

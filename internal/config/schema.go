@@ -2,7 +2,6 @@ package config
 
 import (
 	"errors"
-
 	"math"
 	"time"
 )
@@ -37,7 +36,7 @@ func readConfig(root *value) (Config, error) {
 		Tasks:      readTasks(s.section("tasks"), d.Tasks),
 		Database:   readDatabase(s.section("database")),
 		Defaults:   readDefaults(s.section("defaults"), d.Defaults),
-		SSH:        readSSH(s.section("ssh"), d.SSH),
+		SSH:        readSSH(s.section("ssh")),
 		Ansible:    readAnsible(s.section("ansible")),
 	}
 	checkPools(s.section("nodepools"))
@@ -107,8 +106,8 @@ func readPoolmap(list *section) []PoolMapping {
 			Arch:   s.pattern("arch"),
 			Flavor: s.pattern("flavor"),
 		}
-		if mapping.Pool == "" {
-			list.fail(list.value.fields[index], index, "maps to no pool: set pool")
+		if s.value != nil && mapping.Pool == "" {
+			list.fail(s.value, index, "maps to no pool: set pool")
 		}
 		s.end()
 		poolmap = append(poolmap, mapping)
@@ -158,20 +157,21 @@ func readDefaults(s *section, d Defaults) Defaults {
 	}
 }
 
-func readSSH(s *section, d SSH) SSH {
+func readSSH(s *section) SSH {
 	defer s.end()
+	ssh := SSH{
+		User:           s.text("user", ""),
+		Port:           readPort(s, 0),
+		Agent:          s.text("agent", ""),
+		PinHostKeys:    s.oneOf("host-keys", "ignore", "ignore", "pinned") == "pinned",
+		ConnectTimeout: s.duration("connect-timeout", 0),
+		CommandTimeout: s.duration("command-timeout", 0),
+	}
 	files := s.list("key-files")
-	var keyFiles []string
 	for _, index := range files.keys() {
-		keyFiles = append(keyFiles, files.text(index, ""))
+		ssh.KeyFiles = append(ssh.KeyFiles, files.text(index, ""))
 	}
-	return SSH{
-		User:           s.text("user", d.User),
-		Port:           readPort(s, d.Port),
-		KeyFiles:       keyFiles,
-		ConnectTimeout: s.duration("connect-timeout", d.ConnectTimeout),
-		HostKeys:       s.oneOf("host-keys", d.HostKeys, HostKeysIgnore, HostKeysPinned),
-	}
+	return ssh
 }
 
 func readAnsible(s *section) Ansible {

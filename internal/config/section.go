@@ -162,7 +162,8 @@ func (s *section) flag(key string, otherwise bool) bool {
 	return flag
 }
 
-// list returns a list as a section with the keys "0", "1" and so on.
+// list returns a list as a section with the keys "0", "1" and so on, without
+// what is null in it.
 func (s *section) list(key string) *section {
 	items := &section{path: below(s.path, key), errs: s.errs}
 	v := s.get(key)
@@ -173,7 +174,9 @@ func (s *section) list(key string) *section {
 	default:
 		items.value = newMapping(v.at)
 		for i, item := range v.list {
-			items.value.set(strconv.Itoa(i), item)
+			if !item.isNull() {
+				items.value.set(strconv.Itoa(i), item)
+			}
 		}
 	}
 	return items

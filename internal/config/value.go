@@ -11,7 +11,7 @@ import (
 // An Error tells what is wrong with a setting.
 type Error struct {
 	Place string   // file:line, or "" if it stands nowhere
-	Path  []string // its keys, none for a file as a whole
+	Path  []string // of its keys, none for a file as a whole
 	Err   error
 }
 
@@ -28,7 +28,13 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
-func pathString(path []string) string { return strings.Join(path, ".") }
+// pathString writes a path, but not the keys of the user map: they are secrets.
+func pathString(path []string) string {
+	if len(path) == 3 && path[0] == "metaclient" && path[1] == "usermap" {
+		path = []string{path[0], path[1], "**********"}
+	}
+	return strings.Join(path, ".")
+}
 
 // below returns path with key at its end, and leaves path alone.
 func below(path []string, key string) []string { return append(slices.Clip(path), key) }

@@ -51,26 +51,11 @@ func TestPostgresDurable(t *testing.T) {
 
 const ending = "DUFFY_TEST_ENDING"
 
-// TestEnding is the test binary that TestServerEndsWithTestBinary runs.
-func TestEnding(t *testing.T) {
-	how := os.Getenv(ending)
-	if how == "" {
-		t.Skip("runs in a process of its own")
-	}
-	u, err := url.Parse(dbtest.PostgresURL(t))
-	require.NoError(t, err)
-	_, err = os.Stdout.WriteString("\n" + u.Query().Get("host") + "\n")
-	require.NoError(t, err)
-	switch how {
-	case "panic":
-		go func() { panic("not in the test's goroutine") }()
-		select {}
-	case "kill":
-		select {}
-	}
-}
-
 func TestServerEndsWithTestBinary(t *testing.T) {
+	if how := os.Getenv(ending); how != "" {
+		end(t, how)
+		return
+	}
 	if os.Getenv("DUFFY_TEST_POSTGRES_URL") != "" {
 		t.Skip("the server is not ours")
 	}
@@ -78,7 +63,7 @@ func TestServerEndsWithTestBinary(t *testing.T) {
 	for _, how := range []string{"return", "panic", "kill"} {
 		t.Run(how, func(t *testing.T) {
 			t.Parallel()
-			cmd := exec.Command(os.Args[0], "-test.run=^TestEnding$")
+			cmd := exec.Command(os.Args[0], "-test.run=^TestServerEndsWithTestBinary$")
 			cmd.Env = append(os.Environ(), ending+"="+how)
 			out, err := cmd.StdoutPipe()
 			require.NoError(t, err)
@@ -103,5 +88,20 @@ func TestServerEndsWithTestBinary(t *testing.T) {
 				return os.IsNotExist(err) && os.IsNotExist(err2)
 			}, time.Minute, 20*time.Millisecond, "the server and its directory are gone")
 		})
+	}
+}
+
+// end starts a server, prints its directory, and has the test binary end.
+func end(t *testing.T, how string) {
+	u, err := url.Parse(dbtest.PostgresURL(t))
+	require.NoError(t, err)
+	_, err = os.Stdout.WriteString("\n" + u.Query().Get("host") + "\n")
+	require.NoError(t, err)
+	switch how {
+	case "panic":
+		go func() { panic("not in the test's goroutine") }()
+		select {}
+	case "kill":
+		select {}
 	}
 }

@@ -1,0 +1,36 @@
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.PHONY: help test race lint bench generate verify
+
+tool := go tool -modfile=.ci/tools/go.mod
+# -count=1, since Go's cache knows nothing of the programs that tests run.
+gotest := $(tool) gotestsum --format standard-quiet --post-run-command '.ci/parts report' -- -count=1 -timeout 30m
+
+help: ## list these targets
+	@sed -nE 's/^([a-z]+): .*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+test: ## run all tests; as root on Debian, install first what they need
+	@.ci/parts install
+	$(gotest) ./...
+
+race: ## run all tests with the race detector
+	@.ci/parts install
+	CGO_ENABLED=1 $(gotest) -race ./...
+
+lint: ## look for mistakes and untidiness
+	@files=$$($(tool) gofumpt -l .) && if [ -n "$$files" ]; then echo "make these pass gofumpt:"; echo "$$files"; exit 1; fi
+	go vet ./...
+	$(tool) staticcheck ./...
+	go mod tidy -diff
+	go -C .ci/tools mod tidy -diff
+	.ci/words
+
+bench: ## run all benchmarks and print their figures
+	@.ci/parts install
+	go test -run '^$$' -bench . -benchmem -timeout 60m \
+		$$(grep -rlE '^func Benchmark' --include='*_test.go' . | xargs -r dirname | sort -u)
+
+generate: ## make generated files anew (so far there are none)
+	go generate ./...
+
+verify: lint test race ## run all that a change has to pass; examples are among the tests

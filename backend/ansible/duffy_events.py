@@ -1,0 +1,81 @@
+# Tells Duffy what happens in a playbook: one JSON object a line, in the file
+# that the environment variable DUFFY_EVENTS names.
+
+from __future__ import annotations
+
+DOCUMENTATION = """
+    name: duffy_events
+    type: aggregate
+    short_description: tells Duffy what happens
+    description:
+      - Writes tasks, failures and the fact duffy_out as JSON lines to a file.
+"""
+
+import json
+import os
+
+from ansible.plugins.callback import CallbackBase
+
+SET_FACT = ("set_fact", "ansible.builtin.set_fact", "ansible.legacy.set_fact")
+
+
+def encode(value):
+    """Encodes what json cannot. Vaulted strings stay encrypted."""
+    if getattr(value, "yaml_tag", None) == "!vault":
+        return {"__ansible_vault": value._ciphertext.decode()}
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)
+
+
+class CallbackModule(CallbackBase):
+    CALLBACK_VERSION = 2.0
+    CALLBACK_TYPE = "aggregate"
+    CALLBACK_NAME = "duffy_events"
+
+    def __init__(self):
+        super().__init__()
+        self.events = open(os.environ["DUFFY_EVENTS"], "a", buffering=1)
+
+    def put(self, event, **details):
+        self.events.write(json.dumps({"event": event, **details}, default=encode) + "\n")
+
+    def put_failure(self, result, ignored):
+        res = result._result
+        for item in res.get("results", []):
+            # The first item of a loop that failed tells more than the task does.
+            if isinstance(item, dict) and (item.get("failed") or item.get("unreachable")):
+                res = item
+                break
+        if res.get("_ansible_no_log"):
+            res = {"msg": "hidden by no_log"}
+        self.put(
+            "failed",
+            host=result._host.get_name(),
+            task=result._task.get_name(),
+            ignored=bool(ignored),
+            msg=res.get("msg") or res.get("censored"),
+            stderr=res.get("module_stderr") or res.get("stderr"),
+        )
+
+    def v2_playbook_on_task_start(self, task, is_conditional):
+        self.put("task", task=task.get_name())
+
+    def v2_playbook_on_handler_task_start(self, task):
+        self.put("task", task=task.get_name())
+
+    def v2_playbook_on_no_hosts_matched(self):
+        self.put("no hosts")
+
+    def v2_runner_on_ok(self, result):
+        if result._task.action not in SET_FACT:
+            return
+        items = result._result.get("results", [result._result])
+        facts = [item["ansible_facts"] for item in items if "ansible_facts" in item]
+        outs = [fact["duffy_out"] for fact in facts if "duffy_out" in fact]
+        if outs:
+            self.put("duffy_out", duffy_out=outs[-1])
+
+    def v2_runner_on_failed(self, result, ignore_errors=False):
+        self.put_failure(result, ignore_errors)
+
+    def v2_runner_on_unreachable(self, result):
+        self.put_failure(result, result._task.ignore_unreachable)
