@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -20,39 +19,30 @@ func setData(q *bun.UpdateQuery, key string, value any, drop ...string) *bun.Upd
 		return q.Err(err)
 	}
 	if q.Dialect().Name() == dialect.PG {
-		return q.Set("data = ((?) || jsonb_build_object(?, ?::jsonb))::json", without(q, drop), key, string(text))
+		return q.Set("data = (? || jsonb_build_object(?, ?::jsonb))::json", dataWithout(q, drop), key, string(text))
 	}
-	return q.Set("data = json_set(?, ?, json(?))", without(q, drop), path(key), string(text))
+	return q.Set("data = json_set(?, ?, json(?))", dataWithout(q, drop), path(key), string(text))
 }
 
 // dropData has q remove top-level keys of the nodes' data.
 func dropData(q *bun.UpdateQuery, keys ...string) *bun.UpdateQuery {
-	if q.Dialect().Name() == dialect.PG {
-		return q.Set("data = (?)::json", without(q, keys))
-	}
-	return q.Set("data = ?", without(q, keys))
+	return q.Set("data = ?", dataWithout(q, keys))
 }
 
-func without(q *bun.UpdateQuery, keys []string) schema.QueryWithArgs {
-	if q.Dialect().Name() == dialect.PG {
-		return bun.SafeQuery("data::jsonb"+strings.Repeat(" - ?", len(keys)), anys(keys)...)
-	}
-	if len(keys) == 0 {
-		return bun.SafeQuery("data")
-	}
+func dataWithout(q *bun.UpdateQuery, keys []string) schema.QueryAppender {
 	paths := make([]string, len(keys))
 	for i, k := range keys {
 		paths[i] = path(k)
 	}
-	return bun.SafeQuery("json_remove(data, ?)", bun.In(paths))
-}
-
-func anys(keys []string) []any {
-	as := make([]any, len(keys))
-	for i, k := range keys {
-		as[i] = k
+	switch pg := q.Dialect().Name() == dialect.PG; {
+	case pg && len(keys) > 0:
+		return bun.SafeQuery("(data::jsonb - ARRAY[?])", bun.List(keys))
+	case pg:
+		return bun.Safe("data::jsonb")
+	case len(keys) > 0:
+		return bun.SafeQuery("json_remove(data, ?)", bun.List(paths))
 	}
-	return as
+	return bun.Safe("data")
 }
 
 // whereData has q select nodes whose data has value at the top-level key. Like

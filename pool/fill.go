@@ -33,16 +33,6 @@ func (s *Service) Fill(ctx context.Context, name string) error {
 		if err != nil || missing <= 0 {
 			return err
 		}
-		trouble, err := s.trouble(ctx, tx, name)
-		if err != nil {
-			return err
-		}
-		if trouble.RetryAt != nil && trouble.RetryAt.After(s.now()) {
-			return nil
-		}
-		if trouble.Failures > 0 {
-			missing = 1
-		}
 		nodes, err := s.allocate(ctx, tx, c, missing)
 		if err != nil || len(nodes) == 0 {
 			return err
@@ -62,12 +52,36 @@ func (s *Service) lockPool(ctx context.Context, tx bun.Tx, name string) error {
 	return err
 }
 
+// missing returns how many nodes to provision now.
 func (s *Service) missing(ctx context.Context, tx bun.Tx, c *Config) (int, error) {
-	have, err := tx.NewSelect().Model((*Node)(nil)).
-		Where("pool = ?", c.Name).
-		Where("state IN (?)", bun.In([]State{Ready, Provisioning})).
-		Where("retired_at IS NULL").Count(ctx)
-	return *c.FillLevel - int(have), err
+	ready, err := s.count(ctx, tx, c.Name, Ready)
+	if err != nil {
+		return 0, err
+	}
+	provisioning, err := s.count(ctx, tx, c.Name, Provisioning)
+	if err != nil {
+		return 0, err
+	}
+	missing := *c.FillLevel - ready - provisioning
+	if missing <= 0 {
+		return 0, nil
+	}
+	trouble, err := s.trouble(ctx, tx, c.Name)
+	switch {
+	case err != nil:
+		return 0, err
+	case trouble.RetryAt != nil && trouble.RetryAt.After(s.now()):
+		return 0, nil
+	case trouble.Failures > 0:
+		return 1 - provisioning, nil
+	}
+	return missing, nil
+}
+
+func (s *Service) count(ctx context.Context, tx bun.Tx, name string, state State) (int, error) {
+	n, err := tx.NewSelect().Model((*Node)(nil)).
+		Where("pool = ?", name).Where("state = ?", state).Where("retired_at IS NULL").Count(ctx)
+	return int(n), err
 }
 
 func (s *Service) allocate(ctx context.Context, tx bun.Tx, c *Config, n int) ([]*Node, error) {

@@ -73,7 +73,7 @@ func (s *Service) extend(ctx context.Context, owner string) (int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.Lease/3)
 	defer cancel()
 	res, err := s.db.NewUpdate().Model((*Node)(nil)).
-		Where("state IN (?)", bun.In([]State{Provisioning, Contextualizing, Deprovisioning})).
+		Where("state IN (?)", bun.List([]State{Provisioning, Contextualizing, Deprovisioning})).
 		Where("retired_at IS NULL").
 		Where("lease_owner = ?", owner).
 		Set("lease_until = ?", s.now().Add(s.cfg.Lease)).Exec(ctx)

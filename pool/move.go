@@ -21,7 +21,7 @@ func (s *Service) move(db bun.IDB, from, to State, ids ...int64) *bun.UpdateQuer
 // update starts an UPDATE of those nodes with ids that are in a state.
 func (s *Service) update(db bun.IDB, state State, ids ...int64) *bun.UpdateQuery {
 	return db.NewUpdate().Model((*Node)(nil)).
-		Where("id IN (?)", bun.In(ids)).
+		Where("id IN (?)", bun.List(ids)).
 		Where("state = ?", state).
 		Where("retired_at IS NULL")
 }

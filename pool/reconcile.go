@@ -37,7 +37,7 @@ func (s *Service) Reconcile(ctx context.Context, takeOver bool) error {
 func (s *Service) takeOver(ctx context.Context) error {
 	var nodes []*Node
 	err := s.db.NewSelect().Model(&nodes).
-		Where("state IN (?)", bun.In([]State{Provisioning, Deprovisioning})).
+		Where("state IN (?)", bun.List([]State{Provisioning, Deprovisioning})).
 		Where("retired_at IS NULL").Where("lease_until < ?", s.now()).Scan(ctx)
 	if err != nil {
 		return err
@@ -66,7 +66,7 @@ func (s *Service) hint(ctx context.Context) error {
 	now := s.now()
 	return s.db.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {
 		nodes, err := returning(ctx, tx.NewUpdate().Model((*Node)(nil)).
-			Where("state IN (?)", bun.In([]State{Provisioning, Deprovisioning})).
+			Where("state IN (?)", bun.List([]State{Provisioning, Deprovisioning})).
 			Where("retired_at IS NULL").Where("lease_owner IS NULL").
 			Where("retry_at <= ? OR (retry_at IS NULL AND (state_since IS NULL OR state_since < ?))", now, now.Add(-hintAfter)).
 			Set("retry_at = ?", now.Add(hintEvery)))

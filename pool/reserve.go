@@ -96,7 +96,7 @@ func (s *Service) ReclaimNodesTx(ctx context.Context, tx bun.Tx, state State, id
 func (s *Service) ReclaimTx(ctx context.Context, tx bun.Tx, session int64, states ...State) error {
 	nodes, err := returning(ctx, tx.NewUpdate().Model((*Node)(nil)).
 		Where("session_id = ?", session).
-		Where("state IN (?)", bun.In(states)).
+		Where("state IN (?)", bun.List(states)).
 		Set("state = ?", Deprovisioning).
 		Set("state_since = ?", s.now()).
 		Set("lease_owner = NULL").

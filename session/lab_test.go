@@ -1,14 +1,11 @@
 package session_test
 
 import (
-	"context"
-	"encoding/json"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"github.com/uptrace/bun"
 	"golang.org/x/crypto/bcrypt"
 
 	"github.com/duffy-ci/duffy/backend"
@@ -16,6 +13,7 @@ import (
 	"github.com/duffy-ci/duffy/internal/db"
 	"github.com/duffy-ci/duffy/pool"
 	"github.com/duffy-ci/duffy/queue"
+	"github.com/duffy-ci/duffy/queue/queuetest"
 	"github.com/duffy-ci/duffy/session"
 	"github.com/duffy-ci/duffy/tenant"
 )
@@ -29,7 +27,8 @@ type lab struct {
 	tenants  *tenant.Service
 	pools    *pool.Service
 	sessions *session.Service
-	jobs     *jobs
+	jobs     *queuetest.Recorder
+	mux      queue.Mux
 	clock    *clock
 }
 
@@ -37,7 +36,7 @@ func newLab(t *testing.T, d *db.DB, pools ...pool.Config) *lab {
 	set, err := pool.NewSet(pools...)
 	require.NoError(t, err)
 	l := &lab{T: t, db: d, machines: fake.New(), clock: &clock{now: time.Now().UTC()}}
-	l.jobs = &jobs{now: l.clock.Now}
+	l.jobs = &queuetest.Recorder{Now: l.clock.Now}
 	l.tenants = tenant.New(d.DB, tenant.Config{BcryptCost: bcrypt.MinCost, Now: l.clock.Now})
 	l.pools = pool.New(d.DB, l.jobs, pool.ServiceConfig{
 		Pools: set, Backends: map[string]backend.Backend{"fake": l.machines},
@@ -46,8 +45,8 @@ func newLab(t *testing.T, d *db.DB, pools ...pool.Config) *lab {
 	l.sessions = session.New(d.DB, l.jobs, l.tenants, l.pools, session.Config{
 		Contextualizer: l.machines, Now: l.clock.Now, NodeTimeout: 5 * time.Second,
 	})
-	l.pools.Handle(&l.jobs.mux)
-	l.sessions.Handle(&l.jobs.mux)
+	l.pools.Handle(&l.mux)
+	l.sessions.Handle(&l.mux)
 	return l
 }
 
@@ -72,7 +71,13 @@ func (l *lab) reconcile() {
 	l.Helper()
 	require.NoError(l, l.sessions.Reconcile(l.Context(), true))
 	require.NoError(l, l.pools.Reconcile(l.Context(), true))
-	l.jobs.drain(l.T)
+	l.work()
+}
+
+// work runs the jobs that are due.
+func (l *lab) work() {
+	l.Helper()
+	l.jobs.Run(l.T, &l.mux)
 }
 
 func (l *lab) tenant(name string) *tenant.Tenant {
@@ -144,56 +149,6 @@ func (l *lab) accounted() {
 		have[m.ID] = m.SSHKey
 	}
 	require.Equal(l, want, have)
-}
-
-// jobs is an Inserter whose jobs run when drain is called.
-type jobs struct {
-	mux queue.Mux
-	now func() time.Time
-
-	mu      sync.Mutex
-	waiting []queue.Job
-}
-
-func (j *jobs) Insert(_ context.Context, _ bun.Tx, more ...queue.Job) error {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	j.waiting = append(j.waiting, more...)
-	return nil
-}
-
-// drain runs the jobs that are due, and those that they insert.
-func (j *jobs) drain(t *testing.T) {
-	t.Helper()
-	for {
-		job := j.next()
-		if job == nil {
-			return
-		}
-		payload, err := json.Marshal(job)
-		require.NoError(t, err)
-		require.NoError(t, j.mux.Dispatch(t.Context(), job.Kind(), payload), "%s %s", job.Kind(), payload)
-	}
-}
-
-func (j *jobs) next() queue.Job {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	for i, job := range j.waiting {
-		if d, ok := job.(queue.Delayed); ok && d.NotBefore().After(j.now()) {
-			continue
-		}
-		j.waiting = append(j.waiting[:i], j.waiting[i+1:]...)
-		return job
-	}
-	return nil
-}
-
-// lose forgets all jobs.
-func (j *jobs) lose() {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	j.waiting = nil
 }
 
 type clock struct {

@@ -44,12 +44,12 @@ func TestSessionFromRequestToReuse(t *testing.T) {
 			require.Equal(t, s.Nodes[i].ID, again.Nodes[i].ID)
 		}
 
-		l.jobs.drain(t)
+		l.work()
 		require.Equal(t, map[pool.State]int{pool.Ready: 3, pool.Deployed: 2}, l.levels("a"), "pools are filled again at once")
 
 		l.retire(alice, s)
 		require.Equal(t, pool.Deprovisioning, l.node(s.Nodes[0].ID).State)
-		l.jobs.drain(t)
+		l.work()
 		n := l.node(s.Nodes[0].ID)
 		require.Equal(t, pool.Done, n.State)
 		require.False(t, n.Active())
@@ -82,10 +82,10 @@ func TestReusableNodesComeBack(t *testing.T) {
 
 		alice := l.tenant("alice")
 		s := l.mustRequest(alice, spec(2, "metal"))
-		l.jobs.drain(t)
+		l.work()
 		require.Equal(t, 1, l.levels("metal")[pool.Ready])
 		l.retire(alice, s)
-		l.jobs.drain(t)
+		l.work()
 		require.Equal(t, map[pool.State]int{pool.Ready: 2}, l.levels("metal"))
 
 		nodes, err := l.pools.Nodes(t.Context())
@@ -323,7 +323,7 @@ func TestSessionsForOthers(t *testing.T) {
 		require.NoError(t, err)
 		_, err = ask(admin, bob.ID)
 		require.EqualError(t, err, "tenant 'bob' isn't active")
-		l.jobs.drain(t)
+		l.work()
 		gone, err := l.sessions.Get(t.Context(), admin, theirs.ID)
 		require.NoError(t, err)
 		require.False(t, gone.Active(), "sessions of a retired tenant expire at once")

@@ -136,7 +136,7 @@ func (s *Service) loadNodes(ctx context.Context, db bun.IDB, sessions ...*Sessio
 	err := db.NewSelect().Model(&rows).ColumnExpr("n.*").
 		ColumnExpr("sn.session_id AS held, sn.pool AS held_pool, sn.data AS held_data").
 		Join("JOIN sessions_nodes AS sn ON sn.node_id = n.id").
-		Where("sn.session_id IN (?)", bun.In(ids)).Scan(ctx)
+		Where("sn.session_id IN (?)", bun.List(ids)).Scan(ctx)
 	if err != nil {
 		return err
 	}

@@ -75,15 +75,12 @@ func TestProvision(t *testing.T) {
   gather_facts: false
   tasks:
     - include_role: {name: make}
-    - command: pwd
-      register: pwd
     - set_fact:
         duffy_out:
           nodes:
             - ipaddr: "{{ address }}"
               hostname: "näme-✓"
               big: 12345678901234567
-              cwd: "{{ pwd.stdout }}"
               inventory: "{{ greeting }}"
               vars: {a: "{{ a }}", b: "{{ b }}", c: "{{ c }}", d: "{{ d }}", e: "{{ e }}", list: "{{ list }}"}
               duffy_in: "{{ duffy_in }}"
@@ -121,7 +118,6 @@ func TestProvision(t *testing.T) {
 		"ipaddr": "192.0.2.7",
 		"hostname": "näme-✓",
 		"big": 12345678901234567,
-		"cwd": "`+dir+`",
 		"inventory": "hello",
 		"vars": {
 			"a": "from the mechanism",

@@ -84,6 +84,7 @@ func (b *Backend) environ(dir string) []string {
 		key, value, _ := strings.Cut(variable, "=")
 		env[key] = value
 	}
+	delete(env, "PWD") // is Duffy's
 	env["ANSIBLE_CACHE_PLUGIN"] = "memory"
 	env["ANSIBLE_CALLBACK_PLUGINS"] += ":" + filepath.Join(dir, callbackDir)
 	env["ANSIBLE_FORCE_COLOR"] = "False"

@@ -3,7 +3,6 @@ package ansible
 import (
 	"errors"
 	"os/exec"
-	"runtime"
 	"syscall"
 	"time"
 )
@@ -11,38 +10,52 @@ import (
 // grace is how long a playbook that has to stop may take over it.
 const grace = 3 * time.Second
 
-// runGroup runs cmd as the leader of a process group. When the context of cmd
-// ends the whole group does: told to terminate, and killed after the grace period.
-// After an ordinary end it leaves alone what the command left running.
-func runGroup(cmd *exec.Cmd) error {
-	// On Linux the command is killed when the thread ends that started it, which
-	// is not to happen before Duffy ends.
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-
-	cmd.SysProcAttr = groupLeader()
-	stopped := false
-	cmd.Cancel = func() error {
-		stopped = true
-		return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM)
-	}
-	// A command that something left running may hold the output open.
-	cmd.WaitDelay = grace
-	if err := cmd.Start(); err != nil {
+// runGroup runs cmd in a process group of its own. When the context of cmd ends
+// the group is told to terminate, and what is left of it after the grace period is
+// killed. When Duffy is killed the same happens, and dir is removed. What cmd
+// leaves running when it ends by itself is let be.
+func runGroup(cmd *exec.Cmd, dir string) error {
+	pgid, release, err := newGroup(dir)
+	if err != nil {
 		return err
 	}
-	err := cmd.Wait()
-	if stopped {
-		killGroup(cmd.Process.Pid)
+	defer release()
+	stopped := false
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pgid: pgid}
+	cmd.Cancel = func() error {
+		stopped = true
+		return syscall.Kill(-pgid, syscall.SIGTERM)
 	}
-	if errors.Is(err, exec.ErrWaitDelay) && !stopped {
+	cmd.WaitDelay = grace // what is left running may hold the output open
+	err = cmd.Run()
+	if stopped {
+		release()
+		killGroup(pgid)
+	}
+	if errors.Is(err, exec.ErrWaitDelay) {
 		return nil
 	}
 	return err
 }
 
-// killGroup kills those processes of a group that are still there after the grace
-// period.
+// newGroup makes a process group whose first member waits until Duffy, which
+// holds the other end of its input, is no more. Then it cleans up.
+func newGroup(dir string) (pgid int, release func(), err error) {
+	guard := exec.Command("/bin/sh", "-c", `trap "" TERM; read _; kill 0; sleep 3; rm -rf "$0"; kill -KILL 0`, dir)
+	guard.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if _, err := guard.StdinPipe(); err != nil {
+		return 0, nil, err
+	}
+	if err := guard.Start(); err != nil {
+		return 0, nil, err
+	}
+	return guard.Process.Pid, func() {
+		_ = guard.Process.Kill()
+		_ = guard.Wait()
+	}, nil
+}
+
+// killGroup kills what is left of a process group after the grace period.
 func killGroup(pgid int) {
 	for end := time.Now().Add(grace); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		if errors.Is(syscall.Kill(-pgid, 0), syscall.ESRCH) {

@@ -40,6 +40,9 @@ func (b *Backend) run(ctx context.Context, req backend.Request, s settings, p *p
 	case <-ctx.Done():
 		return nil, &stoppedError{p.path + " did not start, since too many other playbooks were running", ctx.Err()}
 	}
+	if _, err := os.Stat(s.topdir); err != nil {
+		return nil, fmt.Errorf("cannot run %s: topdir: %w", p.path, err)
+	}
 	dir, err := prepare(vars)
 	if err != nil {
 		return nil, err
@@ -57,7 +60,7 @@ func (b *Backend) run(ctx context.Context, req backend.Request, s settings, p *p
 
 	started := time.Now()
 	logger.InfoContext(ctx, "playbook started")
-	runErr := runGroup(cmd)
+	runErr := runGroup(cmd, dir)
 	stdout.flush()
 	stderr.flush()
 	logger.InfoContext(ctx, "playbook ended", "took", time.Since(started).Round(time.Millisecond), "err", runErr)

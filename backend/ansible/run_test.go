@@ -57,7 +57,6 @@ func noProcess(t *testing.T, mark string) func() bool {
 // being told to terminate, and its child.
 func sleeping(t *testing.T) (dir, mark string) {
 	dir = t.TempDir()
-	mark = "987654." + filepath.Base(filepath.Dir(dir))[len("Test"):]
 	mark = fmt.Sprintf("98765.%d", time.Now().UnixNano())
 	text := play(`
     - name: wait for the instance
@@ -142,13 +141,17 @@ func TestDuffyIsKilled(t *testing.T) {
 	requireAnsible(t)
 	dir, mark := sleeping(t)
 	duffy := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestDuffyIsKilled$")
-	duffy.Env = append(os.Environ(), "DUFFY_TEST_TOPDIR="+dir, "TMPDIR="+t.TempDir())
+	temp := t.TempDir()
+	duffy.Env = append(os.Environ(), "DUFFY_TEST_TOPDIR="+dir, "TMPDIR="+temp)
 	require.NoError(t, duffy.Start())
 	require.Eventually(t, exists(filepath.Join(dir, "started")), time.Minute, 20*time.Millisecond)
 	require.NoError(t, duffy.Process.Kill())
 	_ = duffy.Wait()
-	require.Eventually(t, noProcess(t, "duffy-ansible-"), 20*time.Second, 50*time.Millisecond)
-	_ = mark
+	require.Eventually(t, noProcess(t, mark), 20*time.Second, 50*time.Millisecond)
+	require.Eventually(t, noProcess(t, temp), 20*time.Second, 50*time.Millisecond)
+	left, err := filepath.Glob(filepath.Join(temp, "duffy-ansible-*"))
+	require.NoError(t, err)
+	require.Empty(t, left)
 }
 
 func TestConcurrency(t *testing.T) {
@@ -204,7 +207,7 @@ func TestWaitingForOtherPlaybooks(t *testing.T) {
 // TestDaemon has a playbook leave something running that keeps its output open.
 func TestDaemon(t *testing.T) {
 	t.Parallel()
-	mark := fmt.Sprintf("6%d", os.Getpid())
+	mark := fmt.Sprintf("6%d", os.Getpid()) // seconds
 	b := ansible.New(ansible.Config{Playbook: script(t, "sleep "+mark+" & echo $! > pid; "+putAddress)})
 	dir := t.TempDir()
 	nodes, err := b.Provision(t.Context(), request(pool(dir), 1))
@@ -224,7 +227,7 @@ func TestCannotRun(t *testing.T) {
 
 	b = ansible.New(ansible.Config{Playbook: script(t, "exit")})
 	_, err = b.Provision(t.Context(), request(pool("/no/such/directory"), 1))
-	require.ErrorContains(t, err, "cannot run provision.yml: chdir /no/such/directory: no such file or directory")
+	require.ErrorContains(t, err, "cannot run provision.yml: topdir: stat /no/such/directory: no such file or directory")
 
 	b = ansible.New(ansible.Config{Playbook: script(t, "kill -KILL $$")})
 	_, err = b.Provision(t.Context(), request(pool(t.TempDir()), 1))

@@ -53,21 +53,24 @@ func (b *Backend) Check(pool backend.Pool) error {
 		return err
 	}
 	root := rootSection(pool.Settings)
-	root.section("extra-vars").checkVars()
+	for _, vars := range []section{root, root.section("provision"), root.section("deprovision")} {
+		vars.section("extra-vars").checkVars()
+	}
 	if info, err := os.Stat(s.topdir); err != nil {
 		root.wrong("topdir", "%w", err)
 	} else if !info.IsDir() {
 		root.wrong("topdir", "%s is not a directory", s.topdir)
-	}
-	root.section("provision").checkPlaybook(s.topdir, s.provision)
-	if s.deprovision != nil {
+	} else {
+		root.section("provision").checkPlaybook(s.topdir, s.provision)
 		root.section("deprovision").checkPlaybook(s.topdir, s.deprovision)
 	}
 	return errors.Join(*root.errs...)
 }
 
 func (s section) checkPlaybook(topdir string, p *playbook) {
-	s.section("extra-vars").checkVars()
+	if p == nil {
+		return
+	}
 	path := p.path
 	if !filepath.IsAbs(path) {
 		path = filepath.Join(topdir, path)

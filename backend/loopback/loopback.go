@@ -9,7 +9,7 @@
 // after a restart. To provision it again brings it back, as a fresh machine.
 //
 // It needs Linux, where all of 127.0.0.0/8 answers without any set-up, and
-// /bin/sh.
+// /bin/sh; for scp and sftp, OpenSSH's sftp-server.
 package loopback
 
 import (
@@ -86,9 +86,9 @@ func (b *Backend) Provision(ctx context.Context, req backend.Request) ([]backend
 	})
 }
 
-// Deprovision stops the servers of nodes, with all that runs in their sessions,
-// and removes their home directories, those that an earlier process left behind
-// as well.
+// Deprovision stops the servers of nodes, with the commands of their sessions, and
+// removes their home directories, those that an earlier process left behind as
+// well.
 func (b *Backend) Deprovision(ctx context.Context, req backend.Request) ([]backend.Node, error) {
 	return b.each(ctx, req.Nodes, func(node *backend.Node) error { return b.remove(node.ID) })
 }

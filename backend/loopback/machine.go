@@ -58,6 +58,7 @@ func startMachine(home string, ip net.IP, port int, logger *slog.Logger) (*machi
 		PublicKeyHandler:       m.authorize,
 		SessionRequestCallback: noteTerminal,
 		Handler:                m.serve,
+		SubsystemHandlers:      map[string]ssh.SubsystemHandler{"sftp": m.serve},
 	}
 	go func() {
 		if err := server.Serve(listener); m.up.Err() == nil {

@@ -17,8 +17,16 @@ import (
 // the background may hold on to its pipes.
 const grace = time.Second
 
+// sftpServer runs OpenSSH's file server, which scp wants, where systems have it.
+const sftpServer = `for dir in /usr/lib/openssh /usr/libexec/openssh /usr/lib/ssh /usr/libexec; do
+	[ -x $dir/sftp-server ] && exec $dir/sftp-server
+done
+echo "this host has no sftp-server" >&2
+exit 127`
+
 // serve runs the command of a session, or a shell if it has none. What it leaves
-// behind in its process group is killed.
+// behind in its process group is killed; what runs in a group of its own, as the
+// background jobs of a terminal do, is not.
 func (m *machine) serve(s ssh.Session) {
 	m.mu.Lock()
 	if m.up.Err() != nil {
@@ -51,7 +59,10 @@ func (m *machine) serve(s ssh.Session) {
 
 func (m *machine) command(ctx context.Context, s ssh.Session) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, "/bin/sh")
-	if s.RawCommand() != "" {
+	switch {
+	case s.Subsystem() == "sftp":
+		cmd.Args = append(cmd.Args, "-c", sftpServer)
+	case s.RawCommand() != "":
 		cmd.Args = append(cmd.Args, "-c", s.RawCommand())
 	}
 	cmd.Dir = m.home

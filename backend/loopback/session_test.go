@@ -76,6 +76,25 @@ func TestDisconnectKillsTheCommand(t *testing.T) {
 	require.Eventually(t, func() bool { return !alive(pid) }, time.Minute, 10*time.Millisecond)
 }
 
+func TestFileTransfer(t *testing.T) {
+	t.Parallel()
+	client, _ := machine(t)
+	session := newSession(t, client)
+	stdin, err := session.StdinPipe()
+	require.NoError(t, err)
+	stdout, err := session.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, session.RequestSubsystem("sftp"))
+
+	const initialize, version = 1, 2 // message types of SFTP
+	_, err = stdin.Write([]byte{0, 0, 0, 5, initialize, 0, 0, 0, 3})
+	require.NoError(t, err)
+	answer := make([]byte, 5)
+	_, err = io.ReadFull(stdout, answer)
+	require.NoError(t, err)
+	require.EqualValues(t, version, answer[4])
+}
+
 func TestTerminal(t *testing.T) {
 	t.Parallel()
 	client, _ := machine(t)

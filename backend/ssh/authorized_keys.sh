@@ -12,12 +12,11 @@ cd "${HOME:?}"
 [ -d .ssh ] || mkdir .ssh
 file=.ssh/authorized_keys
 if [ -L "$file" ]; then
-	file=$(readlink -f "$file") || {
-		echo 'cannot follow the symbolic link ~/.ssh/authorized_keys' >&2
+	[ -e "$file" ] && file=$(readlink -f "$file") || {
+		echo '~/.ssh/authorized_keys is a symbolic link to nowhere' >&2
 		exit 1
 	}
 fi
-
 [ -e "$file" ] || : >"$file"
 
 # The file is replaced in one step: logins never meet half a file, and a full
@@ -26,15 +25,17 @@ new=$file.duffy.$$
 trap 'rm -f "$new"' EXIT
 trap 'exit 1' HUP INT PIPE TERM
 cp -a "$file" "$new" # for its mode, owner and security context
-while IFS= read -r line || [ -n "$line" ]; do
-	case $line in
-	*"$separator"*) break ;;
-	esac
-	printf '%s\n' "$line"
-done <"$file" >"$new"
-if [ -n "$tenant" ]; then
-	printf '%s\n' "$separator" "$tenant" >>"$new"
-fi
+{
+	while IFS= read -r line || [ -n "$line" ]; do
+		case $line in
+		*"$separator"*) break ;;
+		esac
+		printf '%s\n' "$line"
+	done <"$file"
+	if [ -n "$tenant" ]; then
+		printf '%s\n' "$separator" "$tenant"
+	fi
+} | cat >"$new" # which, unlike some shells, says so if the disk is full
 mv -f "$new" "$file"
 trap - EXIT
 exit 0

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 
 // A keyring holds the keys to log in with.
 type keyring struct {
+	logger  *slog.Logger
 	agent   string // the socket, if any
 	signers []gossh.Signer
 	sources []string // where keys were looked for, for errors
@@ -26,7 +28,7 @@ func loadKeyring(config Config) (keyring, error) {
 	if len(config.KeyFiles) == 0 && config.Agent == "" {
 		return defaultKeyring(config)
 	}
-	k := keyring{}
+	k := keyring{logger: config.Logger}
 	if config.Agent != "" {
 		k.useAgent(config.Agent)
 	}
@@ -39,7 +41,7 @@ func loadKeyring(config Config) (keyring, error) {
 }
 
 func defaultKeyring(config Config) (keyring, error) {
-	k := keyring{}
+	k := keyring{logger: config.Logger}
 	if socket := os.Getenv("SSH_AUTH_SOCK"); socket != "" {
 		k.useAgent(socket)
 	} else {
@@ -96,14 +98,18 @@ func (k keyring) open(ctx context.Context) (keys []gossh.Signer, release func(),
 	if k.agent != "" {
 		keys, release, err = openAgent(ctx, k.agent)
 	}
-	if keys = append(keys, k.signers...); len(keys) > 0 {
+	keys = append(keys, k.signers...)
+	switch {
+	case len(keys) > 0 && err != nil:
+		k.logger.WarnContext(ctx, "going on without the ssh-agent", "error", err)
 		return keys, release, nil
+	case len(keys) > 0:
+		return keys, release, nil
+	case err == nil:
+		err = fmt.Errorf("there is no SSH key to log in with: looked for %s", k)
 	}
 	release()
-	if err != nil {
-		return nil, nil, err
-	}
-	return nil, nil, fmt.Errorf("there is no SSH key to log in with: looked for %s", k)
+	return nil, nil, err
 }
 
 func openAgent(ctx context.Context, socket string) (keys []gossh.Signer, release func(), err error) {

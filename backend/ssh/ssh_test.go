@@ -203,8 +203,8 @@ func TestCommandHangs(t *testing.T) {
 func TestNothingIsLeftOpen(t *testing.T) {
 	d := startSSHD(t, sshdConfig{})
 	hanging := startSSHD(t, sshdConfig{shell: script(t, `exec sleep 1000`)})
-	good := open(t, ssh.Config{KeyFiles: []string{d.file}, Agent: startAgent(t, backendtest.NewKey(t))})
-	stranger := open(t, ssh.Config{Agent: startAgent(t, backendtest.NewKey(t))})
+	good := open(t, ssh.Config{KeyFiles: []string{d.file}, Agent: startAgent(t, privateKey(t))})
+	stranger := open(t, ssh.Config{Agent: startAgent(t, privateKey(t))})
 	hasty := open(t, ssh.Config{KeyFiles: []string{hanging.file}, CommandTimeout: 10 * time.Millisecond})
 
 	before, files := runtime.NumGoroutine(), openFiles(t)

@@ -70,8 +70,7 @@ func startSSHD(t testing.TB, config sshdConfig) *sshd {
 		d.home, cmp.Or(config.shell, "/bin/sh"), d.home+"-centos", others))
 	require.NoError(t, os.Chmod(passwd, 0o644))
 
-	_, private, err := ed25519.GenerateKey(nil)
-	require.NoError(t, err)
+	private := privateKey(t)
 	block, err := gossh.MarshalPrivateKey(private, "")
 	require.NoError(t, err)
 	host, port := freeAddress(t)
@@ -200,18 +199,24 @@ func dial(node backend.Node, key gossh.Signer) (*gossh.Client, error) {
 }
 
 // keyFile writes a private key to a file.
-func keyFile(t testing.TB, passphrase string) (name string, key gossh.Signer) {
+func keyFile(t testing.TB, passphrase string) (string, gossh.Signer) {
 	t.Helper()
-	_, private, err := ed25519.GenerateKey(nil)
-	require.NoError(t, err)
-	key, err = gossh.NewSignerFromKey(private)
+	private := privateKey(t)
+	key, err := gossh.NewSignerFromKey(private)
 	require.NoError(t, err)
 	block, err := gossh.MarshalPrivateKey(private, "")
 	if passphrase != "" {
 		block, err = gossh.MarshalPrivateKeyWithPassphrase(private, "", []byte(passphrase))
 	}
 	require.NoError(t, err)
-	name = filepath.Join(t.TempDir(), "id_ed25519")
+	name := filepath.Join(t.TempDir(), "id_ed25519")
 	require.NoError(t, os.WriteFile(name, pem.EncodeToMemory(block), 0o600))
 	return name, key
+}
+
+func privateKey(t testing.TB) ed25519.PrivateKey {
+	t.Helper()
+	_, private, err := ed25519.GenerateKey(nil)
+	require.NoError(t, err)
+	return private
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os/signal"
 	"strconv"
 	"syscall"
 	"time"
@@ -48,6 +49,13 @@ const (
 )
 
 func (c *demoCmd) Run(ctx context.Context, p *program) error {
+	// Closed terminals and pipes must not keep it from clearing up.
+	signal.Ignore(syscall.SIGPIPE)
+	if !signal.Ignored(syscall.SIGHUP) {
+		var stop context.CancelFunc
+		ctx, stop = signal.NotifyContext(ctx, syscall.SIGHUP)
+		defer stop()
+	}
 	listener, err := c.listen()
 	if err != nil {
 		return err

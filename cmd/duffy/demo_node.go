@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"syscall"
 	"time"
 
 	"al.essio.dev/pkg/shellescape"
@@ -52,22 +53,25 @@ func (n demoNode) login(key demoKey) string {
 		shellescape.Quote(key.file), n.port, n.ip)
 }
 
-const demoLoginTimeout = 10 * time.Second
+const demoNodeTimeout = 10 * time.Second
 
-// errDenied is what the node says to a key that it does not know.
-var errDenied = errors.New("permission denied")
+// errDenied is what a node says to a key that it does not know, errRefused what
+// it says that is gone.
+var (
+	errDenied  = errors.New("permission denied")
+	errRefused = errors.New("connection refused")
+)
 
-// run logs in to the node and returns what command prints there.
-func (n demoNode) run(ctx context.Context, key demoKey, command string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, demoLoginTimeout)
-	defer cancel()
+// connect logs in to the node. The connection ends with ctx.
+func (n demoNode) connect(ctx context.Context, key demoKey) (*ssh.Client, error) {
 	address := net.JoinHostPort(n.ip, n.port)
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
-	if err != nil {
-		return "", err
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		return nil, errRefused
+	} else if err != nil {
+		return nil, err
 	}
-	defer conn.Close()
-	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	context.AfterFunc(ctx, func() { conn.Close() })
 	known := false
 	sshConn, channels, requests, err := ssh.NewClientConn(conn, address, &ssh.ClientConfig{
 		User: "root", Auth: []ssh.AuthMethod{ssh.PublicKeys(key)},
@@ -77,14 +81,31 @@ func (n demoNode) run(ctx context.Context, key demoKey, command string) (string,
 			return err
 		},
 	})
+	if known && err != nil && strings.Contains(err.Error(), "unable to authenticate") {
+		return nil, errDenied
+	} else if err != nil {
+		return nil, err
+	}
+	return ssh.NewClient(sshConn, channels, requests), nil
+}
+
+// tryLogin returns errDenied, errRefused or whatever else keeps the holder of
+// key out, or nil.
+func (n demoNode) tryLogin(ctx context.Context, key demoKey) error {
+	ctx, cancel := context.WithTimeout(ctx, demoNodeTimeout)
+	defer cancel()
+	_, err := n.connect(ctx, key)
+	return err
+}
+
+// run logs in to the node and returns what command prints there.
+func (n demoNode) run(ctx context.Context, key demoKey, command string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, demoNodeTimeout)
+	defer cancel()
+	client, err := n.connect(ctx, key)
 	if err != nil {
-		if known && strings.Contains(err.Error(), "unable to authenticate") {
-			return "", errDenied
-		}
 		return "", err
 	}
-	client := ssh.NewClient(sshConn, channels, requests)
-	defer client.Close()
 	session, err := client.NewSession()
 	if err != nil {
 		return "", err

@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/http"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/duffy-ci/duffy"
@@ -23,8 +22,10 @@ type demoStory struct {
 	dir    *demoDir
 	pools  *pool.Service // why they cannot be filled is for operators to know
 
-	url          string
-	shown, quiet *client.Client // whose requests are shown, or would be too many
+	url string
+
+	// Requests of the first two are shown, those of watch would be too many.
+	tenant, anyone, watch *client.Client
 
 	session apiv1.Session
 	nodes   []demoNode
@@ -41,14 +42,17 @@ const (
 
 func newDemoStory(out io.Writer, d *duffy.Duffy, dir *demoDir, address, apiKey string) (*demoStory, error) {
 	s := &demoStory{screen: newDemoScreen(out), dir: dir, pools: d.Pools, url: "http://" + address}
-	cfg := client.Config{Tenant: demoTenant, Key: apiKey}
+	api := s.url + httpapi.Prefix
 	var err error
-	if s.quiet, err = client.New(s.url+httpapi.Prefix, cfg); err != nil {
+	if s.watch, err = client.New(api, client.Config{}); err != nil {
 		return nil, err
 	}
-	cfg.HTTPClient = &http.Client{Transport: demoTransport{s.screen}}
-	s.shown, err = client.New(s.url+httpapi.Prefix, cfg)
-	return s, err
+	s.anyone, err = client.New(api, client.Config{HTTPClient: &http.Client{Transport: demoTransport{s.screen}}})
+	if err != nil {
+		return nil, err
+	}
+	s.tenant = s.anyone.As(demoTenant, apiKey)
+	return s, nil
 }
 
 // tell tells the story once, and waits for ctx to end then unless once is set.
@@ -72,16 +76,16 @@ func (s *demoStory) tell(ctx context.Context, once bool) error {
 }
 
 func (s *demoStory) fill(ctx context.Context) error {
-	s.screen.heading("Duffy fills its pools before anybody asks. ● is ready, ◐ being provisioned.")
-	for _, p := range s.pools.Pools().Concrete() {
-		if _, err := s.shown.GetPool(ctx, p.Name); err != nil {
+	s.screen.heading("Duffy fills its pools before anybody asks (● is ready, ◐ being provisioned).")
+	for _, c := range s.pools.Pools().Concrete() {
+		if _, err := s.anyone.GetPool(ctx, c.Name); err != nil {
 			return err
 		}
 	}
 	if err := s.untilFull(ctx); err != nil {
 		return err
 	}
-	nodes, err := s.shown.ListNodes(ctx)
+	nodes, err := s.anyone.ListNodes(ctx)
 	if err != nil {
 		return err
 	}
@@ -90,31 +94,34 @@ func (s *demoStory) fill(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if _, err := node.run(ctx, s.dir.tenantKey, demoCommand); !errors.Is(err, errDenied) {
-			return fmt.Errorf("node %d does not keep the tenant out before it has a session: %w", n.ID, err)
+		if err := node.tryLogin(ctx, s.dir.tenantKey); !errors.Is(err, errDenied) {
+			return fmt.Errorf("node %d should deny the tenant permission to log in, but: %w", n.ID, err)
 		}
 	}
-	s.screen.line("The tenant cannot log in to any of these %d nodes: %s.", len(nodes), errDenied)
+	s.screen.line("%d nodes. The tenant logs in to none of them: %s.", len(nodes), errDenied)
 	return nil
 }
 
 func (s *demoStory) request(ctx context.Context) error {
-	s.screen.heading("The tenant requests a session with one virtual and three physical nodes.")
+	s.screen.heading("The tenant has no session, and requests one with a virtual and three physical nodes.")
+	if _, err := s.tenant.ListSessions(ctx); err != nil {
+		return err
+	}
 	return s.open(ctx, apiv1.NodesSpec{Quantity: 1, Pool: "virtual"}, apiv1.NodesSpec{Quantity: 3, Pool: "physical"})
 }
 
 func (s *demoStory) open(ctx context.Context, specs ...apiv1.NodesSpec) (err error) {
-	if s.session, err = s.shown.RequestSession(ctx, apiv1.SessionCreate{NodesSpecs: specs}); err != nil {
+	if s.session, err = s.tenant.RequestSession(ctx, apiv1.SessionCreate{NodesSpecs: specs}); err != nil {
 		return err
 	}
-	s.screen.line("Session %d has %d of %d nodes until %s.", s.session.ID, len(s.session.Nodes),
-		s.session.Tenant.EffectiveNodeQuota, s.session.ExpiresAt.Local().Format("15:04"))
+	s.screen.line("Session %d: %s until %s.", s.session.ID, english.Plural(len(s.session.Nodes), "node", ""),
+		s.session.ExpiresAt.Local().Format("15:04"))
 	s.nodes, err = demoNodesOf(s.session)
 	return err
 }
 
 func (s *demoStory) login(ctx context.Context) error {
-	s.screen.heading("The tenant logs in to each and runs: " + demoCommand)
+	s.screen.heading("It logs in to each of them and runs: " + demoCommand)
 	s.screen.line("%s", s.nodes[0].login(s.dir.tenantKey))
 	for _, n := range s.nodes {
 		output, err := n.run(ctx, s.dir.tenantKey, demoCommand)
@@ -127,8 +134,8 @@ func (s *demoStory) login(ctx context.Context) error {
 }
 
 func (s *demoStory) retire(ctx context.Context) error {
-	s.screen.heading("The tenant gives the nodes back. Duffy locks it out, cleans up and fills the pools again.")
-	if _, err := s.shown.RetireSession(ctx, s.session.ID); err != nil {
+	s.screen.heading("It gives them back, and is locked out. Virtual nodes are removed, physical ones set up anew.")
+	if _, err := s.tenant.RetireSession(ctx, s.session.ID); err != nil {
 		return err
 	}
 	if err := s.untilLockedOut(ctx); err != nil {
@@ -142,26 +149,16 @@ func (s *demoStory) untilLockedOut(ctx context.Context) error {
 	ctx, cancel := patiently(ctx, "the tenant can still log in to its nodes")
 	defer cancel()
 	for _, n := range s.nodes {
-		for {
-			_, err := n.run(ctx, s.dir.tenantKey, "true")
-			if err != nil && ctx.Err() == nil {
-				s.screen.line("%-8s  %s  %s", n.pool, n.ip, refusal(err))
-				break
-			}
+		err := n.tryLogin(ctx, s.dir.tenantKey)
+		for !errors.Is(err, errDenied) && !errors.Is(err, errRefused) {
 			if err := pause(ctx); err != nil {
 				return err
 			}
+			err = n.tryLogin(ctx, s.dir.tenantKey)
 		}
+		s.screen.line("%-8s  %s  login: %s", n.pool, n.ip, err)
 	}
 	return nil
-}
-
-// refusal says why a login failed, the way of ssh.
-func refusal(err error) string {
-	if errors.Is(err, syscall.ECONNREFUSED) {
-		return "connection refused"
-	}
-	return err.Error()
 }
 
 // untilFull shows how the pools are filled until all are.
@@ -174,12 +171,16 @@ func (s *demoStory) untilFull(ctx context.Context) error {
 		allFull := true
 		var pictures []string
 		for _, c := range s.pools.Pools().Concrete() {
-			p, err := s.quiet.GetPool(ctx, c.Name)
+			p, err := s.watch.GetPool(ctx, c.Name)
 			if err != nil {
 				return err
 			}
-			if trouble, err := s.pools.Trouble(ctx, c.Name); err != nil || trouble.Failures > 0 {
-				return errors.Join(err, fmt.Errorf("pool %s cannot be filled: %s", c.Name, trouble.LastError))
+			trouble, err := s.pools.Trouble(ctx, c.Name)
+			if err != nil {
+				return err
+			}
+			if trouble.Failures > 0 {
+				return fmt.Errorf("pool %s cannot be filled: %s", c.Name, trouble.LastError)
 			}
 			text, full := picture(p)
 			pictures = append(pictures, text)
@@ -197,7 +198,7 @@ func (s *demoStory) untilFull(ctx context.Context) error {
 
 // invite leaves the user with a session to play with.
 func (s *demoStory) invite(ctx context.Context) error {
-	s.screen.heading("Your turn, until Ctrl-C. Here is a session for you; all commands above can be pasted, too.")
+	s.screen.heading("Your turn, until Ctrl-C: a session that stays, to be logged in to. Retire it like the first.")
 	if err := s.open(ctx, apiv1.NodesSpec{Quantity: 1, Pool: "virtual"}); err != nil {
 		return err
 	}

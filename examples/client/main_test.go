@@ -1,13 +1,13 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -35,15 +35,15 @@ func (d *duffy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// onWrite calls itself before it writes.
-type onWrite struct {
-	bytes.Buffer
-	call func()
+// output keeps what is written to it, and tells that something is.
+type output struct {
+	text    strings.Builder
+	written func()
 }
 
-func (w *onWrite) Write(data []byte) (int, error) {
-	w.call()
-	return w.Buffer.Write(data)
+func (o *output) Write(data []byte) (int, error) {
+	o.written()
+	return o.text.Write(data)
 }
 
 func TestSessionIsAlwaysRetired(t *testing.T) {
@@ -79,14 +79,14 @@ func TestSessionIsAlwaysRetired(t *testing.T) {
 			ssh := filepath.Join(t.TempDir(), "ssh")
 			require.NoError(t, os.WriteFile(ssh, []byte(tt.ssh), 0o600))
 
-			stdout := &onWrite{call: when("executed")}
+			stdout := &output{written: when("executed")}
 			err := run(ctx, []string{"-pool", "p", "-quantity", "2", "-ssh", "/bin/sh " + ssh, "uname", "-a"}, stdout, io.Discard)
 			if tt.err == "" {
 				require.NoError(t, err)
 			} else {
 				require.ErrorContains(t, err, tt.err)
 			}
-			require.Equal(t, tt.stdout, stdout.String())
+			require.Equal(t, tt.stdout, stdout.text.String())
 			require.True(t, api.retired)
 		})
 	}

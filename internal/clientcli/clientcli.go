@@ -36,9 +36,9 @@ type Settings struct {
 	Key  string // the tenant's API key
 }
 
-// Command is a kong command with the client's commands below it. Their Run
-// methods need a [context.Context] to be bound, which interrupts them, and, if
-// Command is embedded and no command of its own, the *Command too.
+// Command is a kong command with the client's commands below it, or the whole
+// grammar of a program. Run needs a [context.Context] to be bound, which
+// interrupts it. Some of its errors are a [kong.ExitCoder].
 //
 // A mistake in the arguments is a *[kong.ParseError]; Duffy 3 exits with status 2
 // then.
@@ -61,6 +61,10 @@ type Command struct {
 	ListPools      listPools      `cmd:"" help:"List the pools of nodes."`
 	ShowPool       showPool       `cmd:"" help:"Show a pool of nodes and how many are in which state."`
 }
+
+// ProvideCommand binds c to the commands below it: kong does so by itself only
+// where c is not embedded.
+func (c *Command) ProvideCommand() *Command { return c }
 
 // run asks the API and prints the answer.
 func (c *Command) run(ctx context.Context, k *kong.Context, method, path string, body any) error {

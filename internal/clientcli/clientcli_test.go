@@ -45,10 +45,11 @@ func run(ctx context.Context, defaults func() (clientcli.Settings, error), args 
 }
 
 func runOn(ctx context.Context, stdout, stderr io.Writer, defaults func() (clientcli.Settings, error), args ...string) int {
-	grammar := struct {
-		Config []string          `short:"c"`
-		Client clientcli.Command `cmd:""`
-	}{Client: clientcli.Command{Defaults: defaults}}
+	var grammar struct {
+		Config []string                    `short:"c"`
+		Client struct{ clientcli.Command } `cmd:""`
+	}
+	grammar.Client.Defaults = defaults
 	parser := kong.Must(&grammar, kong.Name("duffy"), kong.Writers(stdout, stderr),
 		kong.BindTo(ctx, (*context.Context)(nil)))
 	command, err := parser.Parse(args)
@@ -110,7 +111,7 @@ func (e *exchange) handler(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.WriteHeader(e.Status)
-	_, _ = w.Write(e.Response)
+	_, _ = w.Write(append(e.Response, '\n')) // as servers in Go do
 }
 
 // TestRecorded runs the commands that Duffy 3's client was recorded with against
@@ -261,4 +262,17 @@ func TestInterrupt(t *testing.T) {
 	require.Empty(t, got.stdout)
 	require.Contains(t, got.stderr, "interrupted")
 	require.Contains(t, got.stderr, "may have been granted")
+}
+
+// TestProgramOfItsOwn has the client's commands without a command above them.
+func TestProgramOfItsOwn(t *testing.T) {
+	t.Parallel()
+	var stdout bytes.Buffer
+	grammar := clientcli.Command{Defaults: configured(serve(t, 200, `{"pools":[]}`))}
+	parser := kong.Must(&grammar, kong.Name("duffy-client"), kong.Writers(&stdout, io.Discard),
+		kong.BindTo(t.Context(), (*context.Context)(nil)))
+	command, err := parser.Parse([]string{"--format", "json", "list-pools"})
+	require.NoError(t, err)
+	require.NoError(t, command.Run())
+	require.JSONEq(t, `{"pools":[]}`, stdout.String())
 }

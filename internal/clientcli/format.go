@@ -48,7 +48,7 @@ func jsonText(answer json.RawMessage) ([]byte, error) {
 		return nil, err
 	}
 	var text bytes.Buffer
-	err = json.Indent(&text, answer, "", "  ")
+	err = json.Indent(&text, bytes.TrimSpace(answer), "", "  ")
 	text.WriteByte('\n')
 	return text.Bytes(), err
 }

@@ -56,12 +56,13 @@ func Load(paths ...string) (*Files, error) {
 // DefaultPaths returns those of /etc/duffy and $XDG_CONFIG_HOME/duffy (by
 // default ~/.config/duffy) that exist.
 func DefaultPaths() []string {
-	user := os.Getenv("XDG_CONFIG_HOME")
-	if user == "" {
-		user = filepath.Join(os.Getenv("HOME"), ".config")
+	candidates := []string{"/etc/duffy"}
+	if dir := os.Getenv("XDG_CONFIG_HOME"); dir != "" {
+		candidates = append(candidates, filepath.Join(dir, "duffy"))
+	} else if home, err := os.UserHomeDir(); err == nil {
+		candidates = append(candidates, filepath.Join(home, ".config", "duffy"))
 	}
-	paths := []string{"/etc/duffy", filepath.Join(user, "duffy")}
-	return slices.DeleteFunc(paths, func(path string) bool {
+	return slices.DeleteFunc(candidates, func(path string) bool {
 		_, err := os.Stat(path)
 		return err != nil
 	})
@@ -149,8 +150,15 @@ func (f *Files) Pools() []Pool {
 func (f *Files) Ignored() []string {
 	var ignored []string
 	for _, path := range ignoredPaths {
-		if f.Where(path...) != "" {
+		if f.root.find(path...) != nil {
 			ignored = append(ignored, pathString(path))
+		}
+	}
+	if options := f.root.find("database", "sqlalchemy"); options != nil {
+		for _, key := range options.keys {
+			if key != "sync_url" && key != "async_url" {
+				ignored = append(ignored, "database.sqlalchemy."+key)
+			}
 		}
 	}
 	return ignored

@@ -127,6 +127,10 @@ func TestExample(t *testing.T) {
 	}, c.SSH)
 	require.Equal(t, config.Ansible{Concurrency: 4}, c.Ansible)
 
+	require.Equal(t, []string{
+		"app.logging", "metaclient.logging", "tasks.celery", "tasks.locking", "defaults.retries", "database.sqlalchemy.echo",
+	}, files.Ignored())
+
 	pools := files.Pools()
 	require.Len(t, pools, 3)
 	require.Equal(t, map[string]any{"extends": []any{"virtual"}, "fill-level": int64(20)}, pools[2].Settings)

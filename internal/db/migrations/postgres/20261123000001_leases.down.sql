@@ -12,3 +12,5 @@ ALTER TABLE nodes
     DROP COLUMN retry_at,
     DROP COLUMN attempts,
     DROP COLUMN state_since;
+
+ALTER TABLE nodes RESET (fillfactor, autovacuum_vacuum_scale_factor, autovacuum_analyze_scale_factor);

@@ -1,0 +1,146 @@
+package duffy_test
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"maps"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+const module = "github.com/duffy-ci/duffy"
+
+// packages lists every package, from the leaves up, with all that it may import
+// from this module.
+var packages = map[string]string{
+	"backend": "",
+	"queue":   "",
+
+	"internal/duration": "",
+	"internal/fault":    "",
+	"internal/jinja":    "",
+	"internal/config":   "internal/duration internal/jinja",
+	"internal/db":       "",
+
+	"backend/ansible":  "backend internal/jinja",
+	"backend/ssh":      "backend",
+	"backend/loopback": "backend",
+	"queue/riverqueue": "queue",
+	"queue/asynqqueue": "queue",
+
+	"tenant":  "internal/db internal/fault",
+	"pool":    "backend internal/db internal/duration internal/fault internal/jinja queue",
+	"session": "backend internal/fault pool queue tenant",
+
+	"httpapi/apiv1": "",
+	"httpapi":       "httpapi/apiv1 internal/duration internal/fault pool session tenant",
+	".": "backend backend/ansible backend/ssh httpapi internal/config internal/db pool queue queue/riverqueue " +
+		"session tenant",
+
+	"httpapi/client":     "httpapi/apiv1",
+	"internal/clientcli": "httpapi/apiv1 httpapi/client",
+	"legacy":             "httpapi/apiv1 httpapi/client internal/jinja",
+
+	"cmd/duffy": ". backend backend/loopback httpapi/apiv1 httpapi/client internal/clientcli internal/config " +
+		"internal/db internal/duration internal/fault legacy pool queue queue/asynqqueue session tenant",
+
+	"examples/backend": "backend",
+	"examples/client":  "httpapi/apiv1 httpapi/client",
+	"examples/embed":   ". backend examples/backend pool tenant",
+
+	// For tests only.
+	"backend/backendtest": "backend",
+	"backend/fake":        "backend",
+	"queue/queuetest":     "queue",
+	"internal/db/dbtest":  "internal/db",
+}
+
+// libraries lists every module from elsewhere with the packages that may import
+// it: what it is good for is known to them alone, and it can be replaced there.
+var libraries = map[string]string{
+	"al.essio.dev/pkg/shellescape":       "backend/ssh cmd/duffy",
+	"github.com/alecthomas/kong":         "cmd/duffy internal/clientcli",
+	"github.com/danielgtaylor/huma/v2":   "httpapi",
+	"github.com/gliderlabs/ssh":          "backend/loopback",
+	"github.com/google/uuid":             "cmd/duffy httpapi tenant",
+	"github.com/hashicorp/golang-lru/v2": "tenant",
+	"github.com/hibiken/asynq":           "queue/asynqqueue",
+	"github.com/jackc/pgx/v5":            "internal/db queue/riverqueue tenant",
+	"github.com/nikolalohinski/gonja/v2": "internal/jinja",
+	"github.com/riverqueue/river":        "queue/riverqueue",
+	"github.com/stretchr/testify":        "backend/backendtest internal/db/dbtest queue/queuetest",
+	"github.com/swaggest/swgui":          "httpapi",
+	"github.com/uptrace/bun":             ". cmd/duffy internal/db pool queue queue/asynqqueue queue/queuetest queue/riverqueue session tenant",
+	"go.yaml.in/yaml/v4":                 "internal/clientcli internal/config",
+	"golang.org/x/crypto":                "backend/backendtest backend/loopback backend/ssh cmd/duffy tenant",
+	"golang.org/x/sync":                  "backend/backendtest cmd/duffy session tenant",
+	"golang.org/x/sys":                   "backend/ansible backend/loopback",
+	"golang.org/x/term":                  "internal/clientcli",
+	"modernc.org/sqlite":                 "internal/db",
+}
+
+// TestImports keeps packages in their order, and libraries where they belong.
+func TestImports(t *testing.T) {
+	t.Parallel()
+	unknown := maps.Clone(packages)
+	unused := maps.Clone(libraries)
+	for name, imports := range list(t) {
+		allowed, listed := packages[name]
+		require.True(t, listed, "package %s is new: list it in arch_test.go with what it may import", name)
+		delete(unknown, name)
+		for _, path := range imports {
+			if own, ok := relative(path); ok {
+				require.Contains(t, strings.Fields(allowed), own, "%s may not import it", name)
+			} else if library := libraryOf(path); library != "" {
+				require.Contains(t, strings.Fields(libraries[library]), name, "of %s, and of no other package, %s may be imported", libraries[library], library)
+				delete(unused, library)
+			} else {
+				require.NotContains(t, strings.Split(path, "/")[0], ".", "%s imports %s: list that in arch_test.go", name, path)
+			}
+		}
+	}
+	require.Empty(t, unknown, "there are no such packages any more")
+	require.Empty(t, unused, "there are no such libraries any more")
+}
+
+// list returns what packages import, by their path in this module.
+func list(t *testing.T) map[string][]string {
+	out, err := exec.Command("go", "list", "-json=ImportPath,Imports", "./...").Output()
+	require.NoError(t, err)
+	imports := map[string][]string{}
+	for dec := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p struct {
+			ImportPath string
+			Imports    []string
+		}
+		err := dec.Decode(&p)
+		if errors.Is(err, io.EOF) {
+			return imports
+		}
+		require.NoError(t, err)
+		name, _ := relative(p.ImportPath)
+		imports[name] = p.Imports
+	}
+}
+
+// relative returns the path of a package in this module, and whether it is in it.
+func relative(path string) (string, bool) {
+	if path == module {
+		return ".", true
+	}
+	return strings.CutPrefix(path, module+"/")
+}
+
+func libraryOf(path string) string {
+	for _, library := range slices.Sorted(maps.Keys(libraries)) {
+		if path == library || strings.HasPrefix(path, library+"/") {
+			return library
+		}
+	}
+	return ""
+}

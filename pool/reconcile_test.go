@@ -1,0 +1,124 @@
+package pool_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/duffy-ci/duffy/backend"
+	"github.com/duffy-ci/duffy/backend/fake"
+	"github.com/duffy-ci/duffy/internal/db"
+	"github.com/duffy-ci/duffy/internal/db/dbtest"
+	"github.com/duffy-ci/duffy/pool"
+)
+
+// TestWorkerDies leaves nodes the way a worker does that is killed while a
+// backend runs.
+func TestWorkerDies(t *testing.T) {
+	t.Parallel()
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		retry := throwAway("retry", 1)
+		retry.OnInterrupted = pool.OnInterruptedRetry
+		l := newLab(t, d, throwAway("fail", 1), retry, throwAway("gone", 1))
+		l.later(0)
+		byPool := map[string]*pool.Node{}
+		for _, n := range l.nodes(pool.Ready) {
+			byPool[n.Pool] = n
+		}
+		until := l.now.Add(time.Minute).Format(time.DateTime)
+		lease := []string{"lease_owner = 'dead'", "lease_until = '" + until + "'"}
+		fresh := []string{"state = 'provisioning'", "ipaddr = NULL", "hostname = NULL", "data = '{}'"}
+		l.set(byPool["fail"].ID, append(lease, fresh...)...)
+		l.set(byPool["retry"].ID, append(lease, fresh...)...)
+		l.set(byPool["gone"].ID, append(lease, "state = 'deprovisioning'")...)
+
+		l.later(30 * time.Second)
+		require.Len(t, l.nodes(pool.Provisioning), 2, "a lease that lasts is respected")
+		l.later(45 * time.Second)
+		require.Empty(t, l.nodes(pool.Provisioning))
+		require.Empty(t, l.nodes(pool.Deprovisioning))
+		failed := l.nodes(pool.Failed)
+		require.Len(t, failed, 1)
+		require.Equal(t, byPool["fail"].ID, failed[0].ID)
+		require.Contains(t, reason(failed[0]), "interrupted")
+		for _, name := range []string{"fail", "retry", "gone"} {
+			require.Equal(t, 1, l.levels(name)[pool.Ready], name)
+		}
+		n, err := l.pools.Node(t.Context(), byPool["retry"].ID)
+		require.NoError(t, err)
+		require.Equal(t, pool.Ready, n.State, "the same node was tried again")
+		n, err = l.pools.Node(t.Context(), byPool["gone"].ID)
+		require.NoError(t, err)
+		require.Equal(t, pool.Done, n.State)
+	})
+}
+
+// TestLateResult has a worker come back after its node was given up: what it
+// brings is cleaned up.
+func TestLateResult(t *testing.T) {
+	t.Parallel()
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		l := newLab(t, d, throwAway("a", 1))
+		release := make(chan struct{})
+		l.machines.Inject(fake.Fault{In: fake.Provision, Times: 1, Change: func(*backend.Node) { <-release }})
+		require.NoError(t, l.pools.Fill(t.Context(), "a"))
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			l.work()
+		}()
+		require.Eventually(t, func() bool { return len(l.machines.Machines()) == 1 }, 10*time.Second, 10*time.Millisecond)
+		lost := l.machines.Machines()[0].ID
+		l.set(lost, "lease_until = '2001-01-01 00:00:00'")
+		require.NoError(t, l.pools.Reconcile(t.Context(), true))
+		require.Len(t, l.nodes(pool.Failed), 1)
+		close(release)
+		<-done
+
+		l.later(time.Minute)
+		_, exists := l.machines.Machine(lost)
+		require.False(t, exists, "the machine that nobody waited for is gone")
+		require.Empty(t, l.nodes(pool.Failed))
+		require.Len(t, l.nodes(pool.Ready), 1)
+	})
+}
+
+// TestShutdownHandsBack ends a worker's context while a backend runs.
+func TestShutdownHandsBack(t *testing.T) {
+	t.Parallel()
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		c := throwAway("a", 1)
+		c.OnInterrupted = pool.OnInterruptedRetry
+		l := newLab(t, d, c)
+		l.machines.Inject(fake.Fault{In: fake.Provision, Hang: true, Times: 1})
+		require.NoError(t, l.pools.Fill(t.Context(), "a"))
+		ctx, shutDown := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() {
+			job := l.jobs.Jobs()[0]
+			payload := jsonOf(t, job)
+			done <- l.mux.Dispatch(ctx, job.Kind(), payload)
+		}()
+		require.Eventually(t, func() bool { return len(l.machines.Calls()) == 1 }, 10*time.Second, 10*time.Millisecond)
+		shutDown()
+		require.NoError(t, <-done)
+		require.Empty(t, l.nodes(pool.Failed))
+		l.work()
+		require.Len(t, l.nodes(pool.Ready), 1)
+	})
+}
+
+func TestLostJobs(t *testing.T) {
+	t.Parallel()
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		l := newLab(t, d, throwAway("a", 2))
+		require.NoError(t, l.pools.Fill(t.Context(), "a"))
+		l.jobs.Lose()
+		l.later(10 * time.Second)
+		require.Len(t, l.nodes(pool.Provisioning), 2, "the workers may just be busy")
+		l.later(30 * time.Second)
+		require.Len(t, l.nodes(pool.Ready), 2)
+	})
+}
