@@ -72,7 +72,10 @@ func (a *api) humaConfig() huma.Config {
 	cfg.CreateHooks = nil // no $schema in answers
 	cfg.DocsPath = ""     // huma's needs the internet
 	cfg.SchemasPath = ""
-	cfg.Formats = map[string]huma.Format{"application/json": huma.DefaultJSONFormat}
+	cfg.Formats = map[string]huma.Format{
+		"application/json":         huma.DefaultJSONFormat,
+		"application/problem+json": huma.DefaultJSONFormat, // what huma writes errors as, see plainStatus
+	}
 	cfg.DefaultFormat = "application/json"
 	cfg.AllowAdditionalPropertiesByDefault = true // as Duffy 3 ignores them
 	cfg.Transformers = append(cfg.Transformers, a.problems)

@@ -84,7 +84,7 @@ func (a *api) requestSession(ctx context.Context, in *sessionCreate) (*output[ap
 }
 
 type sessionUpdate struct {
-	byID
+	ID   int64 `path:"id"`
 	Body apiv1.SessionUpdate
 }
 

@@ -96,7 +96,7 @@ func (a *api) createTenant(ctx context.Context, in *tenantCreate) (*output[apiv1
 }
 
 type tenantUpdate struct {
-	byID
+	ID   int64 `path:"id"`
 	Body apiv1.TenantUpdate
 }
 

@@ -139,7 +139,7 @@ func (s *Service) CreateNode(ctx context.Context, n Node) (*Node, error) {
 		return s.queue.Insert(ctx, tx, s.fillReusing()...)
 	})
 	if _, taken := db.UniqueViolation(err); taken {
-		return nil, fault.Wrap(fault.Conflict, err, "an active node has this hostname or ipaddr already")
+		return nil, fault.Wrap(fault.Conflict, err, "a node with this hostname or ipaddr exists already")
 	}
 	return &n, err
 }
