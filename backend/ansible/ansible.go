@@ -67,6 +67,7 @@ type Backend struct {
 	command     string
 	environment []string
 	slots       chan struct{}
+	locks       nodeLocks
 }
 
 // New returns a backend that runs playbooks as cfg tells.

@@ -50,7 +50,7 @@ class CallbackModule(CallbackBase):
         self.put(
             "failed",
             host=result._host.get_name(),
-            task=result._task.get_name(),
+            task=result.task_name,
             ignored=bool(ignored),
             msg=res.get("msg") or res.get("censored"),
             stderr=res.get("module_stderr") or res.get("stderr"),

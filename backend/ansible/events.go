@@ -85,7 +85,8 @@ func (e *events) nodes(playbook string) ([]any, error) {
 }
 
 // failure returns why a playbook failed. What ended it is its last failure, but
-// what began it may be its first. stderr is for playbooks that did not come so far.
+// that may be of the cleaning up after the first. stderr is for playbooks that did
+// not come so far.
 func (e *events) failure(playbook string, err error, stderr string) error {
 	exit, ran := errors.AsType[*exec.ExitError](err)
 	switch {
@@ -93,7 +94,7 @@ func (e *events) failure(playbook string, err error, stderr string) error {
 		return fmt.Errorf("cannot run %s: %w", playbook, err)
 	case exit.ExitCode() > 1 && len(e.failures) > 1:
 		first, last := e.failures[0], e.failures[len(e.failures)-1]
-		return fmt.Errorf("%s: %s; before that, %s", playbook, last, first)
+		return fmt.Errorf("%s: %s; finally, %s", playbook, first, last)
 	case exit.ExitCode() > 1 && len(e.failures) == 1:
 		return fmt.Errorf("%s: %s", playbook, e.failures[0])
 	case stderr != "":

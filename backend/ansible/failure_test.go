@@ -30,7 +30,7 @@ func TestFailures(t *testing.T) {
     - {fail: {msg: ignored}, ignore_errors: true}
     - block: [{name: create, fail: {msg: quota exceeded}}]
       always: [{name: clean up, fail: {msg: nothing there}}]`),
-			`provision.yml: task "clean up" failed on localhost: nothing there; before that, task "create" failed on localhost: quota exceeded`,
+			`provision.yml: task "create" failed on localhost: quota exceeded; finally, task "clean up" failed on localhost: nothing there`,
 		},
 		"an undefined variable": {
 			play(`    - {name: show, debug: {msg: "{{ missing }}"}}`),

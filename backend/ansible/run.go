@@ -34,6 +34,11 @@ func (b *Backend) run(ctx context.Context, req backend.Request, s settings, p *p
 	if err != nil {
 		return nil, err
 	}
+	unlock, err := b.locks.lock(ctx, ids(req.Nodes))
+	if err != nil {
+		return nil, &stoppedError{p.path + " did not start, since another playbook was running for the same node", err}
+	}
+	defer unlock()
 	select {
 	case b.slots <- struct{}{}:
 		defer func() { <-b.slots }()
@@ -63,7 +68,7 @@ func (b *Backend) run(ctx context.Context, req backend.Request, s settings, p *p
 	runErr := runGroup(cmd, dir)
 	stdout.flush()
 	stderr.flush()
-	logger.InfoContext(ctx, "playbook ended", "took", time.Since(started).Round(time.Millisecond), "err", runErr)
+	logger.InfoContext(ctx, "playbook ended", "took", time.Since(started).Round(time.Millisecond), "status", cmd.ProcessState)
 
 	events, err := readEvents(filepath.Join(dir, eventsFile))
 	switch {

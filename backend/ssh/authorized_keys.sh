@@ -19,23 +19,26 @@ if [ -L "$file" ]; then
 fi
 [ -e "$file" ] || : >"$file"
 
-# The file is replaced in one step: logins never meet half a file, and a full
-# disk costs nobody their access.
-new=$file.duffy.$$
-trap 'rm -f "$new"' EXIT
-trap 'exit 1' HUP INT PIPE TERM
-cp -a "$file" "$new" # for its mode, owner and security context
-{
+lines=$(
 	while IFS= read -r line || [ -n "$line" ]; do
 		case $line in
 		*"$separator"*) break ;;
 		esac
 		printf '%s\n' "$line"
 	done <"$file"
-	if [ -n "$tenant" ]; then
-		printf '%s\n' "$separator" "$tenant"
-	fi
-} | cat >"$new" # which, unlike some shells, says so if the disk is full
+	[ -z "$tenant" ] || printf '%s\n' "$separator" "$tenant"
+)
+
+# The file is replaced in one step: logins never meet half a file, and a full
+# disk costs nobody their access. That it is full is left to cat to tell, since
+# the printf of some shells does not.
+new=$file.duffy.$$
+trap 'rm -f "$new"' EXIT
+trap 'exit 1' HUP INT PIPE TERM
+cp -a "$file" "$new" # for its mode, owner and security context
+cat >"$new" <<END
+$lines
+END
 mv -f "$new" "$file"
 trap - EXIT
 exit 0

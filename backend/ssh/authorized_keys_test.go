@@ -185,3 +185,23 @@ func program(t *testing.T, name string) string {
 	need(t, err == nil, name)
 	return path
 }
+
+// TestBrokenConnection has the shell read the script up to any point but its end.
+func TestBrokenConnection(t *testing.T) {
+	t.Parallel()
+	script := "tenant='ssh-rsa AAAA'\n" + strings.TrimSpace(read(t, "authorized_keys.sh"))
+	for _, shell := range []string{"dash", "bash", "busybox"} {
+		t.Run(shell, func(t *testing.T) {
+			t.Parallel()
+			path := binDir(t, shell)
+			home := t.TempDir()
+			for end := 0; end < len(script); end += 1 + len(script)/50 {
+				cmd := exec.Command(filepath.Join(path, "sh"))
+				cmd.Env = []string{"HOME=" + home, "PATH=" + path}
+				cmd.Stdin = strings.NewReader(script[:end])
+				_ = cmd.Run()
+				require.NoDirExists(t, filepath.Join(home, ".ssh"), "%s", script[:end])
+			}
+		})
+	}
+}

@@ -1,6 +1,7 @@
 package ssh
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -98,18 +99,14 @@ func (k keyring) open(ctx context.Context) (keys []gossh.Signer, release func(),
 	if k.agent != "" {
 		keys, release, err = openAgent(ctx, k.agent)
 	}
-	keys = append(keys, k.signers...)
-	switch {
-	case len(keys) > 0 && err != nil:
-		k.logger.WarnContext(ctx, "going on without the ssh-agent", "error", err)
-		return keys, release, nil
-	case len(keys) > 0:
-		return keys, release, nil
-	case err == nil:
-		err = fmt.Errorf("there is no SSH key to log in with: looked for %s", k)
+	if keys = append(keys, k.signers...); len(keys) == 0 {
+		release()
+		return nil, nil, cmp.Or(err, fmt.Errorf("there is no SSH key to log in with: looked for %s", k))
 	}
-	release()
-	return nil, nil, err
+	if err != nil {
+		k.logger.WarnContext(ctx, "the ssh-agent does not help", "error", err)
+	}
+	return keys, release, nil
 }
 
 func openAgent(ctx context.Context, socket string) (keys []gossh.Signer, release func(), err error) {

@@ -55,7 +55,10 @@ func TestAgent(t *testing.T) {
 	dead := filepath.Join(t.TempDir(), "agent")
 	err = open(t, ssh.Config{Agent: dead}).Decontextualize(t.Context(), d.node)
 	require.ErrorContains(t, err, dead)
-	require.NoError(t, open(t, ssh.Config{Agent: dead, KeyFiles: []string{d.file}}).Decontextualize(t.Context(), d.node))
+	var log bytes.Buffer
+	c := open(t, ssh.Config{Agent: dead, KeyFiles: []string{d.file}, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	require.NoError(t, c.Decontextualize(t.Context(), d.node))
+	require.Contains(t, log.String(), dead)
 	require.NoError(t, open(t, ssh.Config{Agent: startAgent(t), KeyFiles: []string{d.file}}).Decontextualize(t.Context(), d.node))
 	err = open(t, ssh.Config{Agent: startAgent(t)}).Decontextualize(t.Context(), d.node)
 	require.ErrorContains(t, err, "there is no SSH key to log in with: looked for ssh-agent at ")

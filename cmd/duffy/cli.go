@@ -69,15 +69,28 @@ func execute(ctx context.Context, p *program, args []string) (code int) {
 		fmt.Fprintf(p.stderr, "duffy: error: %v\nTry 'duffy --help'.\n", err)
 		return exitUsage
 	}
-	err = k.Run()
-	var exit exitError
+	return p.report(k.Run())
+}
+
+// report says what went wrong, if it has not been said yet, and returns the exit
+// code for it.
+func (p *program) report(err error) int {
+	var said exitError
 	switch {
 	case err == nil:
 		return 0
-	case errors.As(err, &exit):
-		return int(exit)
+	case errors.As(err, &said):
+		return int(said)
 	}
 	fmt.Fprintf(p.stderr, "duffy: %v\n", err)
+	var coder kong.ExitCoder
+	var usage *kong.ParseError
+	switch {
+	case errors.As(err, &usage):
+		return exitUsage
+	case errors.As(err, &coder):
+		return coder.ExitCode()
+	}
 	return exitFailure
 }
 

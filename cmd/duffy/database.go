@@ -80,7 +80,7 @@ func (migrationDBVersionCmd) Run(ctx context.Context, p *program) error {
 	if err != nil {
 		return err
 	}
-	p.printf("%s\n", version)
+	p.printf("%s\n", shown(version))
 	return nil
 }
 
@@ -111,7 +111,7 @@ func (c *migrationUpgradeCmd) Run(ctx context.Context, p *program) error {
 	if from == to {
 		p.printf("Nothing to upgrade.\n")
 	} else {
-		p.printf("Upgraded to: %s\n", to)
+		p.printf("Upgraded to: %s\n", shown(to))
 	}
 	return nil
 }
@@ -133,7 +133,16 @@ func (c *migrationDowngradeCmd) Run(ctx context.Context, p *program) error {
 	if from == to {
 		p.printf("Nothing to downgrade.\n")
 	} else {
-		p.printf("Downgraded to: %s\n", to)
+		p.printf("Downgraded to: %s\n", shown(to))
 	}
 	return nil
+}
+
+// shown is a revision in the words of Duffy 3, in which additions of later
+// versions have no name.
+func shown(r db.Revision) string {
+	if r.Head {
+		return r.Duffy3 + " (head)"
+	}
+	return r.Duffy3
 }

@@ -72,7 +72,7 @@ func (c *demoCmd) Run(ctx context.Context, p *program) error {
 	if closeErr := dir.close(); closeErr != nil {
 		return closeErr
 	}
-	p.printf("\nThe end: %s.\n", dir.fate())
+	p.printf("\nThe end: %s %s.\n", dir.path, dir.fate())
 	return err
 }
 

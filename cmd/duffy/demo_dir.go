@@ -39,7 +39,7 @@ func openDemoDir(path string) (*demoDir, error) {
 		err = os.MkdirAll(path, 0o700)
 	}
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("directory for the demo: %w", err)
 	}
 	if err := d.fill(); err != nil {
 		return nil, errors.Join(err, d.close())
@@ -76,10 +76,11 @@ func (d *demoDir) claim() error {
 	if d.lock, err = os.OpenFile(d.file(demoLock), os.O_CREATE|os.O_WRONLY, 0o600); err != nil {
 		return err
 	}
-	if err := syscall.Flock(int(d.lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		return fmt.Errorf("another demo is using %s: choose another directory (%w)", d.path, err)
+	err = syscall.Flock(int(d.lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		return fmt.Errorf("another demo is using %s: choose another directory", d.path)
 	}
-	return nil
+	return err
 }
 
 func (d *demoDir) file(name string) string { return filepath.Join(d.path, name) }
@@ -95,12 +96,12 @@ func (d *demoDir) close() error {
 	return nil
 }
 
-// fate says what becomes of the directory.
+// fate says what becomes of the directory at the end.
 func (d *demoDir) fate() string {
 	if d.temporary {
-		return d.path + " is removed"
+		return "is removed"
 	}
-	return d.path + " stays"
+	return "is kept"
 }
 
 // A demoKey is an SSH key in a file of its own.

@@ -81,7 +81,7 @@ func (t demoTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	began := time.Now()
 	res, err := http.DefaultTransport.RoundTrip(req)
 	if err == nil {
-		t.screen.line("%s (%s)", res.Status, time.Since(began).Round(time.Millisecond))
+		t.screen.line("%s (%s)", res.Status, time.Since(began).Round(100*time.Microsecond))
 	}
 	return res, err
 }

@@ -58,7 +58,7 @@ func newDemoStory(out io.Writer, d *duffy.Duffy, dir *demoDir, address, apiKey s
 // tell tells the story once, and waits for ctx to end then unless once is set.
 func (s *demoStory) tell(ctx context.Context, once bool) error {
 	s.screen.line("Duffy serves %s, with its docs at %s/docs/.", s.url+httpapi.Prefix, s.url)
-	s.screen.line("Database, keys and the nodes' homes are in %s.", s.dir.path)
+	s.screen.line("Database, keys and the nodes' homes are in %s, which %s at the end.", s.dir.path, s.dir.fate())
 	s.screen.line("The nodes are SSH servers in this process: commands on them run on this machine, as you.")
 	scenes := []func(context.Context) error{s.fill, s.request, s.login, s.retire}
 	if !once {
@@ -114,10 +114,16 @@ func (s *demoStory) open(ctx context.Context, specs ...apiv1.NodesSpec) (err err
 	if s.session, err = s.tenant.RequestSession(ctx, apiv1.SessionCreate{NodesSpecs: specs}); err != nil {
 		return err
 	}
-	s.screen.line("Session %d: %s until %s.", s.session.ID, english.Plural(len(s.session.Nodes), "node", ""),
+	if s.nodes, err = demoNodesOf(s.session); err != nil {
+		return err
+	}
+	var ips []string
+	for _, n := range s.nodes {
+		ips = append(ips, n.ip)
+	}
+	s.screen.line("Session %d has %s until %s.", s.session.ID, strings.Join(ips, ", "),
 		s.session.ExpiresAt.Local().Format("15:04"))
-	s.nodes, err = demoNodesOf(s.session)
-	return err
+	return nil
 }
 
 func (s *demoStory) login(ctx context.Context) error {

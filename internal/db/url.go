@@ -73,7 +73,7 @@ func (l location) checkSQLite() error {
 		return errors.New("an SQLite database has no host: write sqlite:///relative/path or sqlite:////absolute/path")
 	}
 	if strings.HasPrefix(l.database, "file:") {
-		return errors.New("write the path of the SQLite database without file:")
+		return errors.New("the path of an SQLite database is written without file: in front")
 	}
 	return nil
 }

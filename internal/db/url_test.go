@@ -84,7 +84,7 @@ func TestBadURLs(t *testing.T) {
 		"postgresql://u:secret@h:99999/d":      "port is not a number",
 		"sqlite://relative.db":                 "no host",
 		"sqlite://u:secret@/x.db":              "no host",
-		"sqlite:///file:x.db?mode=ro&uri=true": "without file:",
+		"sqlite:///file:x.db?mode=ro&uri=true": "without file: in front",
 	}
 	for _, url := range slices.Sorted(maps.Keys(bad)) {
 		_, err := parseURL(url)

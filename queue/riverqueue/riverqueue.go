@@ -1,189 +1,143 @@
-// Package riverqueue implements queue.Queue on River, in the application's own database.
+// Package riverqueue is a [queue.Queue] on River, https://riverqueue.com, which
+// keeps the jobs in the database that they are about, PostgreSQL or SQLite.
+//
+// Any number of processes may work on one database. River elects one of them to
+// insert the periodic jobs, to move delayed jobs up when they are due, and to take
+// up what a process left behind that died. If that one dies itself, another
+// takes its place at most 21 seconds later: its lease lasts 15 seconds, and the
+// others ask for it every 5 to 6. One that ends in good order is replaced at once.
+// A single process that died and is started again waits just as long. River looks
+// for delayed jobs every 5 seconds, and knows 5 seconds ahead which are due, so
+// that only those inserted with a shorter delay may be late, by that much.
 package riverqueue
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
-	"encoding/json"
-	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/riverqueue/river"
-	"github.com/riverqueue/river/riverdriver"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 	"github.com/riverqueue/river/riverdriver/riversqlite"
-	"github.com/riverqueue/river/rivermigrate"
 	"github.com/uptrace/bun"
 
 	"github.com/duffy-ci/duffy/queue"
 )
 
-// Config configures a Queue.
+// Defaults of a Config.
+const (
+	DefaultWorkers         = 8
+	DefaultShutdownTimeout = 20 * time.Second
+)
+
+// A Config says how to work. The zero value is ready to use.
 type Config struct {
-	Logger          *slog.Logger
-	LongWorkers     int
-	ShortWorkers    int
+	// LongWorkers and ShortWorkers limit how many [queue.Long] and how many other
+	// jobs run at once in this process; 0 means DefaultWorkers.
+	LongWorkers  int
+	ShortWorkers int
+
+	// ShutdownTimeout is how long running jobs may go on after the context of Work
+	// has ended; 0 means DefaultShutdownTimeout.
 	ShutdownTimeout time.Duration
+
+	// Logger gets a warning for each failed run of a job, and what River itself
+	// warns of; nil discards.
+	Logger *slog.Logger
 }
 
-// Queue is a queue.Queue kept in the database that holds the state its jobs act on.
-type Queue struct{ engine }
-
-type engine interface {
-	queue.Queue
-	Migrate(ctx context.Context) error
-	Current(ctx context.Context) error
+func (c Config) withDefaults() Config {
+	c.LongWorkers = cmp.Or(c.LongWorkers, DefaultWorkers)
+	c.ShortWorkers = cmp.Or(c.ShortWorkers, DefaultWorkers)
+	c.ShutdownTimeout = cmp.Or(c.ShutdownTimeout, DefaultShutdownTimeout)
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return c
 }
 
-// NewPostgres returns the queue in the database of db and pool.
-func NewPostgres(db *bun.DB, pool *pgxpool.Pool, cfg Config) (*Queue, error) {
-	c, err := newClient[pgx.Tx](riverpgxv5.New(pool), pgxTx, cfg)
-	return &Queue{c}, err
-}
+// River's queues: each has workers of its own.
+const (
+	shortQueue = river.QueueDefault
+	longQueue  = "long"
+)
 
-// NewSQLite returns the queue kept in db.
-func NewSQLite(db *bun.DB, cfg Config) (*Queue, error) {
-	c, err := newClient[*sql.Tx](riversqlite.New(db.DB), func(_ context.Context, tx bun.Tx) (*sql.Tx, error) { return tx.Tx, nil }, cfg)
-	return &Queue{c}, err
-}
-
-type client[TTx any] struct {
-	driver riverdriver.Driver[TTx]
-	river  *river.Client[TTx]
-	unwrap func(context.Context, bun.Tx) (TTx, error)
+// A Queue implements [queue.Queue]. It is safe for concurrent use.
+type Queue struct {
 	cfg    Config
+	engine engine
 }
 
-func newClient[TTx any](d riverdriver.Driver[TTx], unwrap func(context.Context, bun.Tx) (TTx, error), cfg Config) (*client[TTx], error) {
-	if cfg.Logger == nil {
-		cfg.Logger = slog.New(slog.DiscardHandler)
+var _ queue.Queue = (*Queue)(nil)
+
+// NewPostgres returns the queue in a PostgreSQL database, given both ways: db must
+// work on pool. Beside the connections for its jobs, Work needs one to listen on.
+func NewPostgres(db *bun.DB, pool *pgxpool.Pool, cfg Config) (*Queue, error) {
+	return newQueue(cfg, &riverEngine[pgx.Tx]{
+		driver:  riverpgxv5.New(pool),
+		unwrap:  pgxTx,
+		migrate: func(ctx context.Context, m *migrator[pgx.Tx]) error { return migratePostgres(ctx, db, m) },
+	})
+}
+
+// NewSQLite returns the queue in an SQLite database.
+func NewSQLite(db *bun.DB, cfg Config) (*Queue, error) {
+	return newQueue(cfg, &riverEngine[*sql.Tx]{
+		driver:  riversqlite.New(db.DB),
+		unwrap:  func(_ context.Context, tx bun.Tx) (*sql.Tx, error) { return tx.Tx, nil },
+		migrate: func(ctx context.Context, m *migrator[*sql.Tx]) error { return migrateSQLite(ctx, db, m) },
+	})
+}
+
+func newQueue(cfg Config, e engine) (*Queue, error) {
+	q := &Queue{cfg: cfg.withDefaults(), engine: e}
+	if err := e.open(q.riverConfig()); err != nil {
+		return nil, fmt.Errorf("riverqueue: %w", err)
 	}
-	r, err := river.NewClient(d, &river.Config{Logger: cfg.Logger})
-	return &client[TTx]{d, r, unwrap, cfg}, err
+	return q, nil
 }
 
-func (c *client[TTx]) Migrate(ctx context.Context) error {
-	m, err := rivermigrate.New(c.driver, &rivermigrate.Config{Logger: c.cfg.Logger})
-	if err != nil {
-		return err
-	}
-	_, err = m.Migrate(ctx, rivermigrate.DirectionUp, nil)
-	return err
-}
-
-func (c *client[TTx]) Current(context.Context) error { return nil }
-
-func (c *client[TTx]) Insert(ctx context.Context, tx bun.Tx, jobs ...queue.Job) error {
+// Insert implements [queue.Inserter].
+func (q *Queue) Insert(ctx context.Context, tx bun.Tx, jobs ...queue.Job) error {
 	if len(jobs) == 0 {
 		return nil
 	}
-	rtx, err := c.unwrap(ctx, tx)
-	if err != nil {
-		return err
-	}
 	params := make([]river.InsertManyParams, len(jobs))
-	for i, j := range jobs {
-		params[i].Args = j
-		opts := &river.InsertOpts{MaxAttempts: 3}
-		if d, ok := j.(queue.Delayed); ok {
-			opts.ScheduledAt = d.NotBefore()
-		}
-		if _, ok := j.(queue.Long); ok {
-			opts.Queue = "long"
-		}
-		params[i].InsertOpts = opts
+	for i, job := range jobs {
+		params[i] = river.InsertManyParams{Args: job, InsertOpts: insertOpts(job)}
 	}
-	_, err = c.river.InsertManyFastTx(ctx, rtx, params)
-	return err
-}
-
-func (c *client[TTx]) Work(ctx context.Context, mux *queue.Mux) error {
-	workers := river.NewWorkers()
-	for _, k := range mux.Kinds() {
-		river.AddWorkerArgs(workers, envelope{kind: k}, &worker{mux: mux})
+	if err := q.engine.insert(ctx, tx, params); err != nil {
+		return fmt.Errorf("insert jobs: %w", err)
 	}
-	r, err := river.NewClient(c.driver, &river.Config{
-		Logger: c.cfg.Logger, Workers: workers,
-		FetchPollInterval: 200 * time.Millisecond, FetchCooldown: 5 * time.Millisecond,
-		Queues: map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: max(c.cfg.ShortWorkers, 8)}, "long": {MaxWorkers: max(c.cfg.LongWorkers, 8)}},
-	})
-	if err != nil {
-		return err
+	return nil
+}
+
+func insertOpts(job queue.Job) *river.InsertOpts {
+	opts := &river.InsertOpts{Queue: shortQueue}
+	if _, long := job.(queue.Long); long {
+		opts.Queue = longQueue
 	}
-	work := context.WithoutCancel(ctx)
-	if err := r.Start(work); err != nil {
-		return err
+	// A time that is past would still wait for River's round of delayed jobs.
+	if delayed, ok := job.(queue.Delayed); ok && time.Until(delayed.NotBefore()) > 0 {
+		opts.ScheduledAt = delayed.NotBefore()
 	}
-	<-ctx.Done()
-	return r.StopAndCancel(work)
+	return opts
 }
 
-type envelope struct {
-	kind string
-	raw  json.RawMessage
-}
-
-func (e envelope) Kind() string                  { return e.kind }
-func (e *envelope) UnmarshalJSON(b []byte) error { e.raw = append(e.raw[:0], b...); return nil }
-func (e envelope) MarshalJSON() ([]byte, error)  { return e.raw, nil }
-
-type worker struct {
-	river.WorkerDefaults[envelope]
-	mux *queue.Mux
-}
-
-func (w *worker) Timeout(j *river.Job[envelope]) time.Duration { return w.mux.Timeout(j.Kind) + time.Minute }
-
-func (w *worker) Work(ctx context.Context, j *river.Job[envelope]) error {
-	return w.mux.Dispatch(ctx, j.Kind, j.Args.raw)
-}
-
-func pgxTx(ctx context.Context, tx bun.Tx) (pgx.Tx, error) {
-	var p peek
-	if _, err := tx.Tx.ExecContext(ctx, "", &p); !errors.Is(err, errPeeked) {
-		return nil, errors.Join(errors.New("riverqueue: not a pgx transaction"), err)
+// Migrate makes River's tables, or brings them up to date. Doing it twice, or in
+// two processes at once, is harmless.
+func (q *Queue) Migrate(ctx context.Context) error {
+	if err := q.engine.migrateUp(ctx); err != nil {
+		return fmt.Errorf("migrate River's tables: %w", err)
 	}
-	return connTx{p.conn}, nil
+	return nil
 }
 
-var errPeeked = errors.New("peeked")
-
-type peek struct{ conn *pgx.Conn }
-
-func (p *peek) RewriteQuery(_ context.Context, c *pgx.Conn, _ string, _ []any) (string, []any, error) {
-	p.conn = c
-	return "", nil, errPeeked
-}
-
-type connTx struct{ c *pgx.Conn }
-
-func (t connTx) Conn() *pgx.Conn { return t.c }
-func (t connTx) Exec(ctx context.Context, q string, a ...any) (pgconn.CommandTag, error) {
-	return t.c.Exec(ctx, q, a...)
-}
-func (t connTx) Query(ctx context.Context, q string, a ...any) (pgx.Rows, error) {
-	return t.c.Query(ctx, q, a...)
-}
-func (t connTx) QueryRow(ctx context.Context, q string, a ...any) pgx.Row {
-	return t.c.QueryRow(ctx, q, a...)
-}
-func (t connTx) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
-	return t.c.SendBatch(ctx, b)
-}
-func (t connTx) CopyFrom(ctx context.Context, n pgx.Identifier, cols []string, src pgx.CopyFromSource) (int64, error) {
-	return t.c.CopyFrom(ctx, n, cols, src)
-}
-func (t connTx) Prepare(ctx context.Context, n, q string) (*pgconn.StatementDescription, error) {
-	return t.c.Prepare(ctx, n, q)
-}
-func (t connTx) LargeObjects() pgx.LargeObjects { panic("riverqueue: large objects unsupported") }
-
-var errOwned = errors.New("riverqueue: the transaction belongs to bun")
-
-func (t connTx) Begin(context.Context) (pgx.Tx, error) { return nil, errOwned }
-func (t connTx) Commit(context.Context) error          { return errOwned }
-func (t connTx) Rollback(context.Context) error        { return errOwned }
+// Current returns nil if River's tables are what this program wants. If not, its
+// error says what is missing, which Migrate adds.
+func (q *Queue) Current(ctx context.Context) error { return q.engine.current(ctx) }

@@ -1,0 +1,75 @@
+package riverqueue
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver"
+	"github.com/riverqueue/river/rivermigrate"
+	"github.com/uptrace/bun"
+)
+
+// An engine is River on one kind of database, without the type parameter that
+// says which.
+type engine interface {
+	open(*river.Config) error // comes before all others
+	insert(ctx context.Context, tx bun.Tx, params []river.InsertManyParams) error
+	worker(*river.Config) (client, error)
+	migrateUp(context.Context) error
+	current(context.Context) error
+}
+
+// A client is what Work needs of a *river.Client.
+type client interface {
+	Start(context.Context) error
+	Stopped() <-chan struct{}
+	JobList(context.Context, *river.JobListParams) (*river.JobListResult, error)
+}
+
+type riverEngine[TTx any] struct {
+	driver  riverdriver.Driver[TTx]
+	unwrap  func(context.Context, bun.Tx) (TTx, error)
+	migrate func(context.Context, *migrator[TTx]) error
+
+	inserter *river.Client[TTx] // never started, so that it only inserts
+	migrator *migrator[TTx]
+}
+
+type migrator[TTx any] = rivermigrate.Migrator[TTx]
+
+func (e *riverEngine[TTx]) open(cfg *river.Config) (err error) {
+	if e.inserter, err = river.NewClient(e.driver, cfg); err != nil {
+		return err
+	}
+	e.migrator, err = rivermigrate.New(e.driver, &rivermigrate.Config{Logger: cfg.Logger})
+	return err
+}
+
+func (e *riverEngine[TTx]) insert(ctx context.Context, tx bun.Tx, params []river.InsertManyParams) error {
+	rtx, err := e.unwrap(ctx, tx)
+	if err != nil {
+		return err
+	}
+	// Half as long as InsertManyTx, which returns the rows and minds unique jobs.
+	_, err = e.inserter.InsertManyFastTx(ctx, rtx, params)
+	return err
+}
+
+func (e *riverEngine[TTx]) worker(cfg *river.Config) (client, error) {
+	return river.NewClient(e.driver, cfg)
+}
+
+func (e *riverEngine[TTx]) migrateUp(ctx context.Context) error { return e.migrate(ctx, e.migrator) }
+
+func (e *riverEngine[TTx]) current(ctx context.Context) error {
+	res, err := e.migrator.Validate(ctx, nil)
+	if err != nil {
+		return fmt.Errorf("read the version of River's tables: %w", err)
+	}
+	if !res.OK {
+		return fmt.Errorf("the tables of River, which runs the jobs, are older than this program (%s): run duffy migration upgrade", strings.Join(res.Messages, ", "))
+	}
+	return nil
+}

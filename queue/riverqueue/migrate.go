@@ -1,0 +1,43 @@
+package riverqueue
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/riverqueue/river/rivermigrate"
+	"github.com/uptrace/bun"
+)
+
+// migrationLock is the key of the advisory lock under which River's tables change.
+const migrationLock int64 = 0x64756666_79717565
+
+// migratePostgres holds a lock on a connection of its own meanwhile: some of
+// River's versions can't share a transaction, and none may run twice.
+func migratePostgres(ctx context.Context, db *bun.DB, m *migrator[pgx.Tx]) (err error) {
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, conn.Close()) }()
+	if _, err := conn.ExecContext(ctx, "SELECT pg_advisory_lock(?)", migrationLock); err != nil {
+		return fmt.Errorf("lock: %w", err)
+	}
+	defer func() {
+		_, unlockErr := conn.ExecContext(context.WithoutCancel(ctx), "SELECT pg_advisory_unlock(?)", migrationLock)
+		err = errors.Join(err, unlockErr)
+	}()
+	_, err = m.Migrate(ctx, rivermigrate.DirectionUp, nil)
+	return err
+}
+
+// migrateSQLite migrates in one transaction, which is a lock on SQLite.
+func migrateSQLite(ctx context.Context, db *bun.DB, m *migrator[*sql.Tx]) error {
+	return db.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {
+		//lint:ignore SA1019 What can't be in one transaction are versions for PostgreSQL.
+		_, err := m.MigrateTx(ctx, tx.Tx, rivermigrate.DirectionUp, nil)
+		return err
+	})
+}
