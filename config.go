@@ -1,10 +1,12 @@
 package duffy
 
 import (
+	"cmp"
 	"errors"
 	"time"
 
 	"github.com/duffy-ci/duffy/backend"
+	"github.com/duffy-ci/duffy/backend/ssh"
 	"github.com/duffy-ci/duffy/internal/config"
 	"github.com/duffy-ci/duffy/pool"
 	"github.com/duffy-ci/duffy/tenant"
@@ -48,9 +50,12 @@ func LoadConfig(paths ...string) (Config, error) {
 			cfg.ReconcileEvery = min(cfg.ReconcileEvery, every)
 		}
 	}
-	cfg.SSH.User, cfg.SSH.Port, cfg.SSH.KeyFiles = c.SSH.User, c.SSH.Port, c.SSH.KeyFiles
-	cfg.SSH.ConnectTimeout = c.SSH.ConnectTimeout
-	cfg.Ansible.Concurrency = c.Ansible.Concurrency
+	cfg.SSH = ssh.Config{
+		User: c.SSH.User, Port: c.SSH.Port, KeyFiles: c.SSH.KeyFiles, Agent: c.SSH.Agent,
+		PinHostKeys: c.SSH.PinHostKeys, ConnectTimeout: c.SSH.ConnectTimeout, CommandTimeout: c.SSH.CommandTimeout,
+	}
+	// A playbook that waits for another one would do so on its own time.
+	cfg.Ansible.Concurrency = cmp.Or(c.Ansible.Concurrency, cfg.LongWorkers)
 	return cfg, nil
 }
 

@@ -37,7 +37,7 @@ var nobody = &tenant.Tenant{IsAdmin: true}
 // expire retires the session with id if it has expired.
 func (s *Service) expire(ctx context.Context, id int64) error {
 	return s.db.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {
-		ses, err := lockTx(ctx, tx, nobody, id)
+		ses, err := s.lockTx(ctx, tx, nobody, id)
 		switch {
 		case errors.Is(err, fault.NotFound):
 			return nil
@@ -122,7 +122,7 @@ func (s *Service) abandonTx(ctx context.Context, tx bun.Tx, n *pool.Node) error 
 	if n.SessionID == nil {
 		return s.pools.ReclaimNodesTx(ctx, tx, pool.Contextualizing, n.ID)
 	}
-	ses, err := lockTx(ctx, tx, nobody, *n.SessionID)
+	ses, err := s.lockTx(ctx, tx, nobody, *n.SessionID)
 	switch {
 	case errors.Is(err, fault.NotFound):
 		return s.pools.ReclaimNodesTx(ctx, tx, pool.Contextualizing, n.ID)

@@ -187,7 +187,7 @@ func (h *handOut) record(ctx context.Context, tx bun.Tx, slots []*slot) error {
 // deploy makes the session's nodes the tenant's.
 func (h *handOut) deploy(ctx context.Context) error {
 	return h.db.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {
-		now, err := lockTx(ctx, tx, h.session.Tenant, h.session.ID)
+		now, err := h.lockTx(ctx, tx, h.session.Tenant, h.session.ID)
 		if err != nil && !errors.Is(err, fault.NotFound) {
 			return err
 		}

@@ -4,13 +4,17 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"log/slog"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/uptrace/bun"
 	"github.com/uptrace/bun/dialect"
 
 	"github.com/duffy-ci/duffy/backend"
+	"github.com/duffy-ci/duffy/internal/db"
 	"github.com/duffy-ci/duffy/internal/fault"
 	"github.com/duffy-ci/duffy/pool"
 	"github.com/duffy-ci/duffy/queue"
@@ -87,16 +91,29 @@ func (s *Service) List(ctx context.Context, by *tenant.Tenant) ([]*Session, erro
 // Get returns the session with id. It is a fault.NotFound if there is none and a
 // fault.Forbidden if it is somebody else's.
 func (s *Service) Get(ctx context.Context, by *tenant.Tenant, id int64) (*Session, error) {
-	ses, err := find(ctx, s.db.NewSelect(), by, id)
+	ses, err := s.read(ctx, s.db, by, selectByID, id)
 	if err != nil {
 		return nil, err
 	}
 	return ses, s.loadNodes(ctx, s.db, ses)
 }
 
-func find(ctx context.Context, q *bun.SelectQuery, by *tenant.Tenant, id int64) (*Session, error) {
-	ses := &Session{ID: id}
-	err := q.Model(ses).Relation("Tenant").WherePK().Scan(ctx)
+const selectByID = "SELECT * FROM sessions WHERE id = ?"
+
+// lockTx returns a session without its nodes, and keeps others from changing it
+// until tx ends. On SQLite the transaction itself does.
+func (s *Service) lockTx(ctx context.Context, tx bun.Tx, by *tenant.Tenant, id int64) (*Session, error) {
+	query := selectByID
+	if tx.Dialect().Name() == dialect.PG {
+		query += " FOR UPDATE"
+	}
+	return s.read(ctx, tx, by, query, id)
+}
+
+// read returns a session without its nodes, if the acting tenant may see it.
+func (s *Service) read(ctx context.Context, d bun.IDB, by *tenant.Tenant, query string, id int64) (*Session, error) {
+	ses := new(Session)
+	err := db.SelectOne(ctx, d, ses, query, id)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		return nil, fault.Newf(fault.NotFound, "Not Found")
@@ -105,48 +122,48 @@ func find(ctx context.Context, q *bun.SelectQuery, by *tenant.Tenant, id int64) 
 	case !by.May(ses.TenantID):
 		return nil, fault.Newf(fault.Forbidden, "Forbidden")
 	}
-	return ses, nil
-}
-
-// lockTx is find that keeps others from changing the session until tx ends.
-func lockTx(ctx context.Context, tx bun.Tx, by *tenant.Tenant, id int64) (*Session, error) {
-	q := tx.NewSelect()
-	if tx.Dialect().Name() == dialect.PG {
-		q = q.For("UPDATE OF s")
+	if ses.Tenant = by; by.ID != ses.TenantID {
+		ses.Tenant, err = s.tenants.GetTx(ctx, d, ses.TenantID)
 	}
-	return find(ctx, q, by, id)
+	return ses, err
 }
 
-func (s *Service) loadNodes(ctx context.Context, db bun.IDB, sessions ...*Session) error {
+// selectHeld selects nodes as their session shows them: one that is over, with
+// the data that they had in it.
+const selectHeld = `SELECT n.id, n.hostname, n.ipaddr, n.state, n.comment, sn.pool, n.reusable, %s.data,
+sn.session_id AS held FROM nodes AS n JOIN sessions_nodes AS sn ON sn.node_id = n.id WHERE sn.session_id `
+
+// loadNodes adds the nodes to sessions, which are all active or just one.
+func (s *Service) loadNodes(ctx context.Context, d bun.IDB, sessions ...*Session) error {
 	if len(sessions) == 0 {
 		return nil
-	}
-	byID := make(map[int64]*Session, len(sessions))
-	ids := make([]int64, len(sessions))
-	for i, ses := range sessions {
-		ids[i], byID[ses.ID] = ses.ID, ses
 	}
 	var rows []struct {
 		pool.Node `bun:",extend"`
 
-		Held     int64
-		HeldPool string
-		HeldData pool.Data `bun:"type:json"`
+		Held int64
 	}
-	err := db.NewSelect().Model(&rows).ColumnExpr("n.*").
-		ColumnExpr("sn.session_id AS held, sn.pool AS held_pool, sn.data AS held_data").
-		Join("JOIN sessions_nodes AS sn ON sn.node_id = n.id").
-		Where("sn.session_id IN (?)", bun.List(ids)).Scan(ctx)
+	byID := make(map[int64]*Session, len(sessions))
+	ids := make([]string, len(sessions))
+	for i, ses := range sessions {
+		ids[i], byID[ses.ID] = strconv.FormatInt(ses.ID, 10), ses
+	}
+	query := fmt.Sprintf(selectHeld, "n")
+	if !sessions[0].Active() {
+		query = fmt.Sprintf(selectHeld, "sn")
+	}
+	var err error
+	if len(sessions) == 1 {
+		err = db.Select(ctx, d, &rows, query+"= ?", sessions[0].ID)
+	} else {
+		err = db.Select(ctx, d, &rows, query+"IN ("+strings.Join(ids, ", ")+")")
+	}
 	if err != nil {
 		return err
 	}
 	for i := range rows {
-		ses, n := byID[rows[i].Held], &rows[i].Node
-		n.Pool = rows[i].HeldPool
-		if !ses.Active() {
-			n.Data = rows[i].HeldData
-		}
-		ses.Nodes = append(ses.Nodes, n)
+		ses := byID[rows[i].Held]
+		ses.Nodes = append(ses.Nodes, &rows[i].Node)
 	}
 	for _, ses := range sessions {
 		ses.sortNodes()

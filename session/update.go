@@ -28,7 +28,7 @@ type Update struct {
 func (s *Service) Update(ctx context.Context, by *tenant.Tenant, id int64, u Update) (*Session, error) {
 	var ses *Session
 	err := s.db.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) (err error) {
-		if ses, err = lockTx(ctx, tx, by, id); err != nil {
+		if ses, err = s.lockTx(ctx, tx, by, id); err != nil {
 			return err
 		}
 		if !ses.Active() {

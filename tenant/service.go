@@ -63,27 +63,34 @@ func (s *Service) List(ctx context.Context) ([]*Tenant, error) {
 
 // Get returns the tenant with id, or a fault.NotFound.
 func (s *Service) Get(ctx context.Context, id int64) (*Tenant, error) {
-	return find(ctx, s.db.NewSelect(), "id = ?", id)
+	return s.GetTx(ctx, s.db, id)
+}
+
+// GetTx is Get in a transaction, or outside of one.
+func (s *Service) GetTx(ctx context.Context, d bun.IDB, id int64) (*Tenant, error) {
+	return find(ctx, d, selectByID, id)
 }
 
 // GetByName returns the tenant called name, or a fault.NotFound.
 func (s *Service) GetByName(ctx context.Context, name string) (*Tenant, error) {
-	return find(ctx, s.db.NewSelect(), "name = ?", name)
+	return find(ctx, s.db, "SELECT * FROM tenants WHERE name = ?", name)
 }
 
 // LockTx returns the tenant with id, or a fault.NotFound, and keeps others from
 // changing or locking it until tx ends. On SQLite the transaction itself does.
 func (s *Service) LockTx(ctx context.Context, tx bun.Tx, id int64) (*Tenant, error) {
-	q := tx.NewSelect()
+	query := selectByID
 	if tx.Dialect().Name() == dialect.PG {
-		q = q.For("NO KEY UPDATE")
+		query += " FOR NO KEY UPDATE"
 	}
-	return find(ctx, q, "id = ?", id)
+	return find(ctx, tx, query, id)
 }
 
-func find(ctx context.Context, q *bun.SelectQuery, where string, arg any) (*Tenant, error) {
+const selectByID = "SELECT * FROM tenants WHERE id = ?"
+
+func find(ctx context.Context, d bun.IDB, query string, arg any) (*Tenant, error) {
 	t := new(Tenant)
-	err := q.Model(t).Where(where, arg).Scan(ctx)
+	err := db.SelectOne(ctx, d, t, query, arg)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, fault.Newf(fault.NotFound, "Not Found")
 	}

@@ -20,12 +20,14 @@
 //
 // A playbook is given the variable duffy_in, whose nodes are a list of id,
 // hostname and ipaddr (null if not known), and of data if it deprovisions. It
-// ends with setting the fact duffy_out, whose nodes are a list of mappings. The
-// first one of a provision playbook is for the first node, and so on. Each needs
-// ipaddr, may have hostname, and is kept as a whole in data.provision. The ones of
-// a deprovision playbook name the nodes that are gone, by any number of values
-// out of their data.provision; a node that has none, since provisioning it was
-// interrupted, is named by values out of duffy_in.
+// ends with setting the fact duffy_out, whose nodes are a list of mappings.
+//
+// The first one of a provision playbook is for the first node, and so on. Each
+// needs ipaddr, may have hostname, and is kept as a whole in data.provision, with
+// numbers as [encoding/json.Number]. The ones of a deprovision playbook name the
+// nodes that are gone, by any number of values out of their data.provision. A node
+// that has none, since provisioning it was interrupted, is named by values out of
+// duffy_in.
 //
 // The environment of playbooks is Duffy's own with a few things added. As with
 // Duffy 3, host keys are not checked unless ANSIBLE_HOST_KEY_CHECKING is set, the

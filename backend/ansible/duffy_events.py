@@ -1,8 +1,6 @@
 # Tells Duffy what happens in a playbook: one JSON object a line, in the file
 # that the environment variable DUFFY_EVENTS names.
 
-from __future__ import annotations
-
 DOCUMENTATION = """
     name: duffy_events
     type: aggregate

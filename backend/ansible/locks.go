@@ -12,44 +12,45 @@ type nodeLocks struct {
 	held map[int64]chan struct{} // closed when the node is let go
 }
 
-// lock waits until no other run has any of the nodes, or ctx ends.
+// lock waits until it has all of the nodes, or ctx ends.
 func (l *nodeLocks) lock(ctx context.Context, ids []int64) (unlock func(), err error) {
+	mine := make(chan struct{})
 	for {
-		busy := l.take(ids)
-		if busy == nil {
-			return func() { l.release(ids) }, nil
+		theirs := l.take(ids, mine)
+		if theirs == nil {
+			return func() { l.release(ids, mine) }, nil
 		}
 		select {
-		case <-busy:
+		case <-theirs:
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
 	}
 }
 
-// take takes all nodes or, if one is held, none: it returns when to try again.
-func (l *nodeLocks) take(ids []int64) (busy <-chan struct{}) {
+// take takes all nodes, or none if one of them is not free.
+func (l *nodeLocks) take(ids []int64, mine chan struct{}) (theirs <-chan struct{}) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, id := range ids {
-		if held, ok := l.held[id]; ok {
-			return held
+		if theirs, held := l.held[id]; held {
+			return theirs
 		}
 	}
 	if l.held == nil {
 		l.held = map[int64]chan struct{}{}
 	}
 	for _, id := range ids {
-		l.held[id] = make(chan struct{})
+		l.held[id] = mine
 	}
 	return nil
 }
 
-func (l *nodeLocks) release(ids []int64) {
+func (l *nodeLocks) release(ids []int64, mine chan struct{}) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, id := range ids {
-		close(l.held[id])
 		delete(l.held, id)
 	}
+	close(mine)
 }

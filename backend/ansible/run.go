@@ -5,6 +5,7 @@ import (
 	_ "embed"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -25,7 +26,8 @@ const (
 	varsFile    = "extravars"
 )
 
-// run runs a playbook and returns the nodes of its duffy_out.
+// run waits until it may run a playbook, runs it, and returns the nodes of its
+// duffy_out.
 func (b *Backend) run(ctx context.Context, req backend.Request, s settings, p *playbook, in map[string]any) ([]any, error) {
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
@@ -45,20 +47,27 @@ func (b *Backend) run(ctx context.Context, req backend.Request, s settings, p *p
 	case <-ctx.Done():
 		return nil, &stoppedError{p.path + " did not start, since too many other playbooks were running", ctx.Err()}
 	}
-	if _, err := os.Stat(s.topdir); err != nil {
-		return nil, fmt.Errorf("cannot run %s: topdir: %w", p.path, err)
-	}
-	dir, err := prepare(vars)
+	dir, err := os.MkdirTemp("", "duffy-ansible-") // only Duffy's user can look into it
 	if err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
-
+	if err := prepare(dir, vars); err != nil {
+		return nil, err
+	}
 	logger := b.logger.With("playbook", p.path, "pool", req.Pool.Name, "nodes", ids(req.Nodes))
+	return b.play(ctx, logger, dir, s.topdir, p.path)
+}
+
+// play runs a playbook for which dir is prepared.
+func (b *Backend) play(ctx context.Context, logger *slog.Logger, dir, topdir, playbook string) ([]any, error) {
+	if _, err := os.Stat(topdir); err != nil {
+		return nil, fmt.Errorf("cannot run %s: topdir: %w", playbook, err)
+	}
 	stdout, stderr := &lineLogger{logger: logger}, &lineLogger{logger: logger}
 	var last tail
-	cmd := exec.CommandContext(ctx, b.command, "-e", "@"+filepath.Join(dir, varsFile), p.path)
-	cmd.Dir = s.topdir
+	cmd := exec.CommandContext(ctx, b.command, "-e", "@"+filepath.Join(dir, varsFile), playbook)
+	cmd.Dir = topdir
 	cmd.Env = b.environ(dir)
 	cmd.Stdout = stdout
 	cmd.Stderr = io.MultiWriter(stderr, &last)
@@ -73,37 +82,31 @@ func (b *Backend) run(ctx context.Context, req backend.Request, s settings, p *p
 	events, err := readEvents(filepath.Join(dir, eventsFile))
 	switch {
 	case err != nil:
-		return nil, fmt.Errorf("%s: %w", p.path, err)
+		return nil, fmt.Errorf("%s: %w", playbook, err)
 	case runErr != nil && ctx.Err() != nil:
-		return nil, events.stopped(p.path, ctx.Err())
+		return nil, events.stopped(playbook, ctx.Err())
 	case runErr != nil:
-		return nil, events.failure(p.path, runErr, last.message())
+		return nil, events.failure(playbook, runErr, last.message())
 	default:
-		return events.nodes(p.path)
+		return events.nodes(playbook)
 	}
 }
 
-// prepare makes the directory of a run, which only Duffy's user can read.
-func prepare(vars []byte) (dir string, err error) {
-	dir, err = os.MkdirTemp("", "duffy-ansible-")
-	if err != nil {
-		return "", err
-	}
-	defer func() {
-		if err != nil {
-			os.RemoveAll(dir)
-		}
-	}()
-	for _, sub := range []string{callbackDir, homeDir, tempDir} {
-		if err := os.Mkdir(filepath.Join(dir, sub), 0o700); err != nil {
-			return "", err
+// prepare fills the directory of a run.
+func prepare(dir string, vars []byte) error {
+	for _, name := range []string{callbackDir, homeDir, tempDir} {
+		if err := os.Mkdir(filepath.Join(dir, name), 0o700); err != nil {
+			return err
 		}
 	}
-	files := map[string][]byte{varsFile: vars, eventsFile: nil, filepath.Join(callbackDir, "duffy_events.py"): callback}
-	for name, content := range files {
+	for name, content := range map[string][]byte{
+		eventsFile: nil,
+		varsFile:   vars,
+		filepath.Join(callbackDir, "duffy_events.py"): callback,
+	} {
 		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
-			return "", err
+			return err
 		}
 	}
-	return dir, nil
+	return nil
 }

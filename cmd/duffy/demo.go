@@ -42,8 +42,9 @@ const (
 	demoProvisionDelay = 700 * time.Millisecond
 	demoLongWorkers    = 2
 
-	// demoShutdownTimeout is how long Ctrl-C waits for what is going on.
-	demoShutdownTimeout = time.Second
+	// How long Ctrl-C waits at most, for provisioning and for requests.
+	demoShutdownTimeout = 3 * time.Second
+	demoDrainTimeout    = time.Second
 
 	exitInterrupted = 130
 )
@@ -177,7 +178,7 @@ func serveDemo(ctx context.Context, listener net.Listener, handler http.Handler)
 	}
 	drained := make(chan error, 1)
 	context.AfterFunc(ctx, func() {
-		ctx, cancel := context.WithTimeout(context.Background(), demoShutdownTimeout)
+		ctx, cancel := context.WithTimeout(context.Background(), demoDrainTimeout)
 		defer cancel()
 		if server.Shutdown(ctx) == nil {
 			drained <- nil

@@ -111,7 +111,9 @@ func (s *demoStory) request(ctx context.Context) error {
 }
 
 func (s *demoStory) open(ctx context.Context, specs ...apiv1.NodesSpec) (err error) {
-	if s.session, err = s.tenant.RequestSession(ctx, apiv1.SessionCreate{NodesSpecs: specs}); err != nil {
+	// Ctrl-C lets a request be finished that has begun, so that it need not be undone.
+	whole := context.WithoutCancel(ctx)
+	if s.session, err = s.tenant.RequestSession(whole, apiv1.SessionCreate{NodesSpecs: specs}); err != nil {
 		return err
 	}
 	if s.nodes, err = demoNodesOf(s.session); err != nil {

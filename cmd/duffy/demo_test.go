@@ -100,7 +100,7 @@ func TestDemoServesOn(t *testing.T) {
 func TestDemoInterrupted(t *testing.T) {
 	t.Parallel()
 	d := startDemo(t)
-	d.until(t, `◐`)
+	d.until(t, `physical ●`)
 	d.interrupt()
 	require.Equal(t, exitInterrupted, d.wait(t))
 	require.Empty(t, d.stderr.String())

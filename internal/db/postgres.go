@@ -3,6 +3,7 @@ package db
 import (
 	"cmp"
 	"context"
+	"database/sql"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -47,7 +48,9 @@ func openPostgres(ctx context.Context, loc location, cfg Config) (*DB, error) {
 		pool.Close()
 		return nil, fmt.Errorf("PostgreSQL does not answer, check that it runs and that the database URL is right: %w", err)
 	}
-	return &DB{DB: bun.NewDB(stdlib.OpenDBFromPool(pool), pgdialect.New()), Pool: pool}, nil
+	sqlDB := sql.OpenDB(connector{stdlib.GetPoolConnector(pool)})
+	sqlDB.SetMaxIdleConns(0) // idle ones belong to the pool
+	return &DB{DB: bun.NewDB(sqlDB, pgdialect.New()), Pool: pool}, nil
 }
 
 // settings returns what pgx is told, and the names of the options it is not.
@@ -60,9 +63,6 @@ func (l location) settings() (settings map[string]string, ignored []string) {
 		"application_name": "duffy",
 		"connect_timeout":  "10",
 		"timezone":         "UTC",
-		// bun writes values into the SQL text, so that every statement is another
-		// one: preparing each would fill the connection with statements.
-		"default_query_exec_mode": "exec",
 	}
 	for _, name := range slices.Sorted(maps.Keys(l.options)) {
 		value := strings.Join(l.options[name], ",") // several hosts are several options

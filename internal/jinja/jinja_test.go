@@ -155,6 +155,7 @@ func TestErrors(t *testing.T) {
 		"{{ range(1, 2, 0) }}":                            "step",
 		"{{ range('a') }}":                                "integer",
 		"{{ range(10000000000) }}":                        "100000",
+		"{{ 1.é }}":                                       "not ASCII",
 		"{{ '%s' % name }}":                               "makes no sense",
 		"{% raw %}{% endraw %}":                           "makes no sense",
 		"{% include '/etc/passwd' %}":                     "include",
@@ -233,6 +234,7 @@ func FuzzRender(f *testing.F) {
 	for _, tt := range templates {
 		f.Add(tt.source)
 	}
+	f.Add("{{ 0.Ⴖ }}")
 	vars := variables(f)
 	f.Fuzz(func(t *testing.T, source string) {
 		done := make(chan struct{})

@@ -21,7 +21,7 @@ const (
 	// inserted within announceCooldown of others by the same process.
 	fetchCooldown    = 3 * time.Millisecond
 	pollInterval     = 250 * time.Millisecond
-	announceCooldown = time.Second
+	announceCooldown = time.Millisecond
 
 	// A job that fails is run again after 1 and 2 seconds. More is up to reconcile.
 	maxAttempts = 3
@@ -40,7 +40,7 @@ const (
 // riverConfig returns the configuration of a client that only inserts.
 func (q *Queue) riverConfig() *river.Config {
 	return &river.Config{
-		FetchCooldown: announceCooldown, FetchPollInterval: time.Minute,
+		FetchCooldown: announceCooldown,
 		Logger:        slog.New(warnings{q.cfg.Logger.Handler()}),
 		MaxAttempts:   maxAttempts,
 	}
@@ -75,10 +75,11 @@ func (q *Queue) Work(ctx context.Context, mux *queue.Mux) error {
 		return fmt.Errorf("set up River: %w", err)
 	}
 	periodic.client = c
-	if err := c.Start(ctx); err != nil && ctx.Err() == nil {
+	if err := c.Start(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
 		return fmt.Errorf("start River: %w", err)
-	} else if err != nil {
-		return nil
 	}
 	<-c.Stopped()
 	return nil
