@@ -20,7 +20,10 @@ type Backend interface {
 	// Provision makes the requested nodes usable and returns those that are,
 	// each with the ID it was requested by, an IPAddr and whatever else is worth
 	// keeping in Provision. A node missing from the result has failed; an error
-	// fails them all, and its text is shown to operators as the reason.
+	// fails them all, and its text is shown to operators as the reason. What is
+	// known of a machine that cannot be used is worth returning all the same, if
+	// need be with the error: a node without an IPAddr has failed, and is
+	// deprovisioned by what its Provision tells.
 	Provision(ctx context.Context, req Request) ([]Node, error)
 
 	// Deprovision removes the requested nodes, or makes them ready to be

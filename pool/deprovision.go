@@ -73,7 +73,7 @@ func (s *Service) settleDeprovisioned(ctx context.Context, owner string, nodes [
 			var more []queue.Job
 			var err error
 			switch _, ok := got[n.ID]; {
-			case ok:
+			case ok && runErr == nil:
 				more, err = s.gone(ctx, tx, owner, n)
 			case interrupted:
 				var freed []*Node

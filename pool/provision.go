@@ -58,10 +58,8 @@ func (s *Service) run(ctx context.Context, c *Config, pool string, nodes []*Node
 		err = fmt.Errorf("%w of %s: %w", errTimeLimit, limit(c), err)
 	}
 	byID := make(map[int64]backend.Node, len(got))
-	if err == nil {
-		for _, n := range got {
-			byID[n.ID] = n
-		}
+	for _, n := range got {
+		byID[n.ID] = n
 	}
 	return byID, err
 }
@@ -78,7 +76,7 @@ func (s *Service) settleProvisioned(ctx context.Context, owner string, c *Config
 	worked := false
 	for _, n := range nodes {
 		result, ok := got[n.ID]
-		if !ok || result.IPAddr == "" {
+		if !ok || result.IPAddr == "" || runErr != nil {
 			missing = append(missing, n)
 			continue
 		}
@@ -96,11 +94,11 @@ func (s *Service) settleProvisioned(ctx context.Context, owner string, c *Config
 	case errors.Is(stopped, context.Canceled):
 		errs = append(errs, s.interrupted(ctx, "the worker was shut down", missing))
 	default:
-		reason := fmt.Sprintf("the backend returned %d of %d nodes", len(nodes)-len(missing), len(nodes))
+		reason := fmt.Sprintf("the backend provisioned %d of %d nodes", len(nodes)-len(missing), len(nodes))
 		if runErr != nil {
 			reason = runErr.Error()
 		}
-		errs = append(errs, s.unprovisioned(ctx, owner, reason, missing))
+		errs = append(errs, s.unprovisioned(ctx, owner, reason, missing, got))
 	}
 	return errors.Join(errs...)
 }
@@ -146,35 +144,51 @@ func (s *Service) late(ctx context.Context, n *Node, hostname string, result bac
 	return err
 }
 
-// unprovisioned lets go of nodes that the backend failed to provision.
-func (s *Service) unprovisioned(ctx context.Context, owner, reason string, nodes []*Node) error {
+// unprovisioned lets go of nodes that the backend failed to provision. Of those
+// in got it left something behind, which is cleaned up.
+func (s *Service) unprovisioned(ctx context.Context, owner, reason string, nodes []*Node, got map[int64]backend.Node) error {
 	return s.db.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {
-		var thrownAway []int64
 		for _, n := range nodes {
-			if !n.Reusable {
-				thrownAway = append(thrownAway, n.ID)
-				continue
+			var err error
+			switch halfMade := got[n.ID]; {
+			case len(halfMade.Provision) > 0:
+				err = s.halfMade(ctx, tx, owner, reason, n, halfMade)
+			case n.Reusable:
+				err = s.returnUnused(ctx, tx, owner, reason, n)
+			default:
+				_, err = s.fail(ctx, tx, Provisioning, owner, reason, false, n.ID)
 			}
-			// A machine that never works is tried less and less often.
-			q := setData(s.move(tx, Provisioning, Unused, n.ID), "error", failure(s.now(), reason), "provision").
-				Where("lease_owner = ?", owner).
-				Set("pool = NULL").
-				Set("attempts = ?", n.Attempts+1).
-				Set("retry_at = ?", s.now().Add(pause(n.Attempts+1)))
-			if _, err := q.Exec(ctx); err != nil {
+			if err != nil {
 				return err
 			}
 		}
-		if len(thrownAway) > 0 {
-			if _, err := s.fail(ctx, tx, Provisioning, owner, reason, false, thrownAway...); err != nil {
-				return err
-			}
-			if err := s.forgetFailed(ctx, tx, nodes[0].Pool); err != nil {
-				return err
-			}
+		if err := s.forgetFailed(ctx, tx, nodes[0].Pool); err != nil {
+			return err
 		}
 		return s.failedTx(ctx, tx, nodes[0].Pool, reason)
 	})
+}
+
+// halfMade fails a node of which enough is known to clean it up.
+func (s *Service) halfMade(ctx context.Context, tx bun.Tx, owner, reason string, n *Node, known backend.Node) error {
+	q := setData(s.update(tx, Provisioning, n.ID), "provision", known.Provision).Where("lease_owner = ?", owner)
+	if _, err := q.Exec(ctx); err != nil {
+		return err
+	}
+	_, err := s.fail(ctx, tx, Provisioning, owner, reason, true, n.ID)
+	return err
+}
+
+// returnUnused gives a reusable node back. One that never works is tried less
+// and less often.
+func (s *Service) returnUnused(ctx context.Context, tx bun.Tx, owner, reason string, n *Node) error {
+	q := s.move(tx, Provisioning, Unused, n.ID).
+		Where("lease_owner = ?", owner).
+		Set("pool = NULL").
+		Set("attempts = ?", n.Attempts+1).
+		Set("retry_at = ?", s.now().Add(pause(n.Attempts+1)))
+	_, err := setData(q, "error", failure(s.now(), reason), "provision").Exec(ctx)
+	return err
 }
 
 // failedKept is how many failed nodes a pool shows whose backend said that it
@@ -189,7 +203,7 @@ func (s *Service) forgetFailed(ctx context.Context, tx bun.Tx, pool string) erro
 		Where("pool = ?", pool).Where("state = ?", Failed).Where("retired_at IS NULL").
 		Where("NOT reusable").Where("ipaddr IS NULL").
 		Order("id DESC").Limit(1000).Offset(failedKept)
-	if err := notInterrupted(q).Scan(ctx, &ids); err != nil || len(ids) == 0 {
+	if err := notInterrupted(q).Where("retry_at IS NULL").Scan(ctx, &ids); err != nil || len(ids) == 0 {
 		return err
 	}
 	_, err := s.move(tx, Failed, Done, ids...).Set("retired_at = ?", s.now()).Exec(ctx)

@@ -97,21 +97,28 @@ func TestBackendReturnsTooFew(t *testing.T) {
 		l.later(0)
 		require.Equal(t, 2, l.levels("a")[pool.Ready])
 		require.Len(t, l.nodes(pool.Failed), 1)
-		require.Equal(t, "the backend returned 2 of 3 nodes", reason(l.nodes(pool.Failed)[0]))
+		require.Equal(t, "the backend provisioned 2 of 3 nodes", reason(l.nodes(pool.Failed)[0]))
 		l.later(time.Minute)
 		require.Equal(t, 3, l.levels("a")[pool.Ready])
 	})
 }
 
+// TestBackendReturnsNoAddress leaves a machine that cannot be used, but removed.
 func TestBackendReturnsNoAddress(t *testing.T) {
 	t.Parallel()
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		l := newLab(t, d, throwAway("a", 1))
 		l.machines.Inject(fake.Fault{In: fake.Provision, Times: 1, Change: func(n *backend.Node) { n.IPAddr = "" }})
 		l.later(0)
-		require.Len(t, l.nodes(pool.Failed), 1)
+		failed := l.nodes(pool.Failed)
+		require.Len(t, failed, 1)
+		require.Contains(t, failed[0].Data, "provision")
 		l.later(time.Minute)
 		require.Len(t, l.nodes(pool.Ready), 1)
+		require.Len(t, l.machines.Machines(), 1, "nothing leaks")
+		n, err := l.pools.Node(t.Context(), failed[0].ID)
+		require.NoError(t, err)
+		require.Equal(t, pool.Done, n.State)
 	})
 }
 

@@ -101,8 +101,9 @@ func (b *Backend) Provision(ctx context.Context, req backend.Request) ([]backend
 	if err != nil {
 		return nil, err
 	}
-	provisioned, faults := pair(req.Nodes, results)
-	return b.some(req, s.provision, provisioned, faults)
+	usable, halfMade, faults := pair(req.Nodes, results)
+	provisioned, err := b.some(req, s.provision, usable, faults)
+	return append(provisioned, halfMade...), err
 }
 
 // Deprovision runs the pool's deprovision playbook once, for all nodes of req. A

@@ -9,9 +9,10 @@ import (
 	"github.com/duffy-ci/duffy/backend"
 )
 
-// pair gives each node the result at its position. Nodes whose result is missing
-// or makes no sense are left out, and faults tell why.
-func pair(nodes []backend.Node, results []any) (paired []backend.Node, faults []string) {
+// pair gives each node the result at its position. Those whose result has no
+// usable address are half-made; of the others, nothing is known. Faults tell why
+// nodes are not usable.
+func pair(nodes []backend.Node, results []any) (usable, halfMade []backend.Node, faults []string) {
 	for i, node := range nodes {
 		if i >= len(results) {
 			faults = append(faults, fmt.Sprintf("duffy_out.nodes has %d entries, but %d were asked for", len(results), len(nodes)))
@@ -22,24 +23,26 @@ func pair(nodes []backend.Node, results []any) (paired []backend.Node, faults []
 			faults = append(faults, fmt.Sprintf("duffy_out.nodes[%d] is not a mapping", i))
 			continue
 		}
+		node.IPAddr, node.Provision = "", result
+		node.Hostname, _ = result["hostname"].(string)
 		address, ok := result["ipaddr"].(string)
 		if !ok {
 			faults = append(faults, fmt.Sprintf("duffy_out.nodes[%d] has no ipaddr", i))
+			halfMade = append(halfMade, node)
 			continue
 		}
 		if _, err := netip.ParseAddr(address); err != nil {
 			faults = append(faults, fmt.Sprintf("duffy_out.nodes[%d].ipaddr is %q, which is not an IP address", i, address))
+			halfMade = append(halfMade, node)
 			continue
 		}
 		node.IPAddr = address
-		node.Hostname, _ = result["hostname"].(string)
-		node.Provision = result
-		paired = append(paired, node)
+		usable = append(usable, node)
 	}
 	for i := len(nodes); i < len(results); i++ {
 		faults = append(faults, fmt.Sprintf("duffy_out.nodes[%d] is more than was asked for, nobody will remove it: %s", i, brief(results[i])))
 	}
-	return paired, faults
+	return usable, halfMade, faults
 }
 
 // match finds the nodes that results are about: all values of a result equal the

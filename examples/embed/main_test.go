@@ -6,8 +6,8 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -18,9 +18,11 @@ import (
 )
 
 func TestRun(t *testing.T) {
-	program := exec.CommandContext(t.Context(), "go", "run", ".", "-listen", "127.0.0.1:0")
-	program.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // go run and what it runs
-	program.Cancel = func() error { return syscall.Kill(-program.Process.Pid, syscall.SIGKILL) }
+	t.Parallel()
+	binary := filepath.Join(t.TempDir(), "embed")
+	out, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	program := exec.CommandContext(t.Context(), binary, "-listen", "127.0.0.1:0")
 	var stderr strings.Builder
 	program.Stderr = &stderr
 	stdout, err := program.StdoutPipe()
@@ -53,7 +55,7 @@ func TestRun(t *testing.T) {
 	require.Eventually(t, func() bool { _, err := os.Stat(dir); return os.IsNotExist(err) },
 		time.Minute, 50*time.Millisecond, "the directory goes with the session")
 
-	require.NoError(t, syscall.Kill(-program.Process.Pid, syscall.SIGINT))
+	require.NoError(t, program.Process.Signal(os.Interrupt))
 	require.NoError(t, program.Wait(), "%s", &stderr)
 	require.Empty(t, stderr.String())
 }

@@ -53,6 +53,8 @@ func catalog(t *testing.T, d *db.DB) []string {
 		UNION ALL SELECT indexdef FROM pg_indexes WHERE schemaname = current_schema()
 		UNION ALL SELECT format('%s %s', conname, pg_get_constraintdef(oid)) FROM pg_constraint
 			WHERE connamespace = current_schema()::regnamespace
+		UNION ALL SELECT format('%s %s', relname, reloptions) FROM pg_class
+			WHERE relnamespace = current_schema()::regnamespace AND reloptions IS NOT NULL
 		UNION ALL SELECT format('%s %s', typname, enumlabel) FROM pg_enum JOIN pg_type ON pg_type.oid = enumtypid
 		ORDER BY 1`).Scan(t.Context(), &lines))
 	require.NotEmpty(t, lines)

@@ -37,7 +37,7 @@ func TestPostgresURLs(t *testing.T) {
 		if loc.password != "" {
 			got["password"] = loc.password
 		}
-		for name, value := range map[string]string{"application_name": "duffy", "connect_timeout": "10", "timezone": "UTC", "default_query_exec_mode": "exec"} {
+		for name, value := range map[string]string{"application_name": "duffy", "connect_timeout": "10", "timezone": "UTC"} {
 			if want[name] == "" {
 				require.Equal(t, value, got[name], "%s: %s", url, name)
 				delete(got, name)
