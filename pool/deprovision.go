@@ -2,7 +2,6 @@ package pool
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -35,10 +34,10 @@ func (s *Service) deprovision(ctx context.Context, j deprovisionJob) error {
 	c := s.cfg.Pools.Get(j.Pool)
 	got, runErr := s.run(held, c, j.Pool, nodes, backend.Backend.Deprovision, (*Config).deprovisionTimeout)
 
-	interrupted := errors.Is(context.Cause(held), context.Canceled)
+	stopped := interrupted(held)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer cancel()
-	return s.settleDeprovisioned(ctx, owner, nodes, got, runErr, interrupted)
+	return s.settleDeprovisioned(ctx, owner, nodes, got, runErr, stopped)
 }
 
 // decontextualize locks tenants out of nodes as far as the nodes let it: after
@@ -63,9 +62,10 @@ func (s *Service) decontextualize(ctx context.Context, nodes []*Node) {
 	wg.Wait()
 }
 
-// settleDeprovisioned writes down what became of nodes.
+// settleDeprovisioned writes down what became of nodes. stopped tells that the run
+// had to end early.
 func (s *Service) settleDeprovisioned(ctx context.Context, owner string, nodes []*Node,
-	got map[int64]backend.Node, runErr error, interrupted bool,
+	got map[int64]backend.Node, runErr error, stopped bool,
 ) error {
 	return s.db.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {
 		var jobs []queue.Job
@@ -75,7 +75,7 @@ func (s *Service) settleDeprovisioned(ctx context.Context, owner string, nodes [
 			switch _, ok := got[n.ID]; {
 			case ok && runErr == nil:
 				more, err = s.gone(ctx, tx, owner, n)
-			case interrupted:
+			case stopped:
 				var freed []*Node
 				freed, err = returning(ctx, s.freed(tx, Deprovisioning, n))
 				more = s.deprovisionJobs(freed, time.Time{})

@@ -39,6 +39,12 @@ func (s *Service) HoldLease(ctx context.Context, owner string) (held context.Con
 	}
 }
 
+// interrupted tells whether held ended because the worker is to stop, in whatever
+// way the queue says so.
+func interrupted(held context.Context) bool {
+	return errors.Is(held.Err(), context.Canceled) && !errors.Is(context.Cause(held), ErrLeaseLost)
+}
+
 func (s *Service) renew(ctx context.Context, owner string, lose context.CancelCauseFunc) {
 	tick := time.NewTicker(s.cfg.Lease / 3)
 	defer tick.Stop()

@@ -28,7 +28,10 @@ func (s *Service) provision(ctx context.Context, j provisionJob) error {
 	c := s.cfg.Pools.Get(j.Pool)
 	got, runErr := s.run(held, c, j.Pool, nodes, backend.Backend.Provision, (*Config).provisionTimeout)
 
-	stopped := context.Cause(held)
+	if errors.Is(context.Cause(held), ErrLeaseLost) {
+		runErr = ErrLeaseLost
+	}
+	stopped := interrupted(held)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer cancel()
 	return s.settleProvisioned(ctx, owner, c, nodes, got, runErr, stopped)
@@ -66,17 +69,17 @@ func (s *Service) run(ctx context.Context, c *Config, pool string, nodes []*Node
 
 var errTimeLimit = errors.New("not finished within the time limit")
 
-// settleProvisioned writes down what became of nodes. stopped is why the run had
-// to end early, if it had.
+// settleProvisioned writes down what became of nodes. stopped tells that the run
+// had to end early.
 func (s *Service) settleProvisioned(ctx context.Context, owner string, c *Config, nodes []*Node,
-	got map[int64]backend.Node, runErr, stopped error,
+	got map[int64]backend.Node, runErr error, stopped bool,
 ) error {
 	var errs []error
 	var missing []*Node
 	worked := false
 	for _, n := range nodes {
 		result, ok := got[n.ID]
-		if !ok || result.IPAddr == "" || runErr != nil {
+		if !ok || result.IPAddr == "" || runErr != nil && !errors.Is(runErr, ErrLeaseLost) {
 			missing = append(missing, n)
 			continue
 		}
@@ -90,9 +93,9 @@ func (s *Service) settleProvisioned(ctx context.Context, owner string, c *Config
 		}))
 	}
 	switch {
-	case len(missing) == 0 || errors.Is(stopped, ErrLeaseLost):
-	case errors.Is(stopped, context.Canceled):
-		errs = append(errs, s.interrupted(ctx, "the worker was shut down", missing))
+	case len(missing) == 0 || errors.Is(runErr, ErrLeaseLost):
+	case stopped:
+		errs = append(errs, s.startOver(ctx, "the worker was shut down", missing))
 	default:
 		reason := fmt.Sprintf("the backend provisioned %d of %d nodes", len(nodes)-len(missing), len(nodes))
 		if runErr != nil {
@@ -210,9 +213,9 @@ func (s *Service) forgetFailed(ctx context.Context, tx bun.Tx, pool string) erro
 	return err
 }
 
-// interrupted does as the pools' configuration says with nodes whose
+// startOver does as the pools' configuration says with nodes whose
 // provisioning stopped half-way: they start over or fail.
-func (s *Service) interrupted(ctx context.Context, why string, nodes []*Node) error {
+func (s *Service) startOver(ctx context.Context, why string, nodes []*Node) error {
 	return s.db.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {
 		var again []*Node
 		for _, n := range nodes {

@@ -47,7 +47,7 @@ func (s *Service) takeOver(ctx context.Context) error {
 		s.log.WarnContext(ctx, "taking over from a worker that is gone", "node", n.ID, "pool", n.Pool,
 			"state", n.State, "owner", n.LeaseOwner)
 		if n.State == Provisioning {
-			errs = append(errs, s.interrupted(ctx, "its worker is gone", []*Node{n}))
+			errs = append(errs, s.startOver(ctx, "its worker is gone", []*Node{n}))
 			continue
 		}
 		errs = append(errs, s.db.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {

@@ -2,6 +2,7 @@ package pool_test
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -94,7 +95,8 @@ func TestShutdownHandsBack(t *testing.T) {
 		l := newLab(t, d, c)
 		l.machines.Inject(fake.Fault{In: fake.Provision, Hang: true, Times: 1})
 		require.NoError(t, l.pools.Fill(t.Context(), "a"))
-		ctx, shutDown := context.WithCancel(t.Context())
+		ctx, cancel := context.WithCancelCause(t.Context())
+		shutDown := func() { cancel(errors.New("the queue's own reason")) }
 		done := make(chan error, 1)
 		go func() {
 			job := l.jobs.Jobs()[0]

@@ -1,0 +1,300 @@
+package httpapi_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/crypto/bcrypt"
+
+	"github.com/duffy-ci/duffy/httpapi"
+	"github.com/duffy-ci/duffy/internal/db/dbtest"
+	"github.com/duffy-ci/duffy/pool"
+	"github.com/duffy-ci/duffy/queue/queuetest"
+	"github.com/duffy-ci/duffy/session"
+	"github.com/duffy-ci/duffy/tenant"
+)
+
+// A stage is a server with a few ready nodes, an administrator and two tenants.
+type stage struct {
+	url               string
+	log               *bytes.Buffer
+	admin, alice, bob login
+}
+
+type login struct{ name, key string }
+
+func newStage(t *testing.T, change ...func(*httpapi.Config)) *stage {
+	t.Helper()
+	d := dbtest.SQLite(t)
+	level := 3
+	set, err := pool.NewSet(
+		pool.Config{Name: "a", Backend: "none", FillLevel: &level},
+		pool.Config{Name: "base", Abstract: true, FillLevel: &level},
+		pool.Config{Name: "idle", Backend: "none"},
+	)
+	require.NoError(t, err)
+	jobs := &queuetest.Recorder{}
+	tenants := tenant.New(d.DB, tenant.Config{BcryptCost: bcrypt.MinCost})
+	pools := pool.New(d.DB, jobs, pool.ServiceConfig{Pools: set})
+	sessions := session.New(d.DB, jobs, tenants, pools, session.Config{Contextualizer: noAccess{}})
+	for _, ip := range []string{"192.0.2.1", "192.0.2.2", "192.0.2.3"} {
+		_, err := d.NewInsert().Model(&pool.Node{State: pool.Ready, Pool: "a", Hostname: ip, IPAddr: ip}).Exec(t.Context())
+		require.NoError(t, err)
+	}
+	s := &stage{log: &bytes.Buffer{}}
+	handler := slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug})
+	cfg := httpapi.Config{Tenants: tenants, Pools: pools, Sessions: sessions, Logger: slog.New(httpapi.LogHandler(handler))}
+	for _, c := range change {
+		c(&cfg)
+	}
+	server := httptest.NewServer(httpapi.New(cfg))
+	t.Cleanup(server.Close)
+	s.url = server.URL
+	for who, l := range map[string]*login{"admin": &s.admin, "alice": &s.alice, "bob": &s.bob} {
+		_, key, err := tenants.Create(t.Context(), tenant.Tenant{Name: who, SSHKey: "key of " + who, IsAdmin: who == "admin"})
+		require.NoError(t, err)
+		*l = login{who, key.String()}
+	}
+	return s
+}
+
+// An answer is what came back, decoded.
+type answer struct {
+	status int
+	header http.Header
+	body   map[string]any
+	text   string
+}
+
+func (a answer) detail() string {
+	detail, _ := a.body["detail"].(string)
+	return detail
+}
+
+// do sends a request with a body of JSON, or none.
+func (s *stage) do(t *testing.T, as login, method, path, body string) answer {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, s.url+path, strings.NewReader(body))
+	require.NoError(t, err)
+	if as.name != "" {
+		req.SetBasicAuth(as.name, as.key)
+	}
+	return s.send(t, req)
+}
+
+func (s *stage) send(t *testing.T, req *http.Request) answer {
+	t.Helper()
+	res, err := http.DefaultTransport.RoundTrip(req)
+	require.NoError(t, err)
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	require.NoError(t, err)
+	a := answer{status: res.StatusCode, header: res.Header, text: string(text)}
+	if strings.Contains(res.Header.Get("Content-Type"), "json") {
+		require.NoError(t, json.Unmarshal(text, &a.body), "%s", text)
+	}
+	return a
+}
+
+var nobody login
+
+// operations returns the operations that the API says it has, and whether they
+// ask for credentials.
+func (s *stage) operations(t *testing.T) map[[2]string]string {
+	t.Helper()
+	doc := s.do(t, nobody, http.MethodGet, "/openapi.json", "")
+	require.Equal(t, http.StatusOK, doc.status)
+	require.Regexp(t, `^3\.1`, doc.body["openapi"])
+	ops := map[[2]string]string{}
+	for path, methods := range doc.body["paths"].(map[string]any) {
+		for method, op := range methods.(map[string]any) {
+			security, _ := op.(map[string]any)["security"].([]any)
+			kind := "open"
+			if len(security) > 0 {
+				kind = "secured"
+			}
+			if len(security) > 1 {
+				kind = "optional"
+			}
+			ops[[2]string{strings.ToUpper(method), path}] = kind
+		}
+	}
+	return ops
+}
+
+func TestEverySecuredOperationAsksForCredentials(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	counts := map[string]int{}
+	for op, kind := range s.operations(t) {
+		path := strings.NewReplacer("{id}", "1", "{name}", "a").Replace(op[1])
+		counts[kind]++
+		a := s.do(t, nobody, op[0], path, "{}")
+		if kind == "secured" {
+			require.Equal(t, http.StatusUnauthorized, a.status, op)
+			require.Equal(t, "Not authenticated", a.detail(), op)
+			require.Equal(t, `Basic realm="duffy"`, a.header.Get("WWW-Authenticate"), op)
+		} else {
+			require.Equal(t, http.StatusOK, a.status, op)
+		}
+		if kind != "open" {
+			a = s.do(t, login{"alice", "wrong"}, op[0], path, "{}")
+			require.Equal(t, http.StatusUnauthorized, a.status, op)
+			require.Equal(t, "Unauthorized", a.detail(), op)
+		}
+	}
+	require.Equal(t, map[string]int{"secured": 9, "optional": 1, "open": 3}, counts)
+}
+
+func TestAnonymousReadingCanBeSwitchedOff(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, func(cfg *httpapi.Config) { cfg.NoAnonymousRead = true })
+	for op, kind := range s.operations(t) {
+		require.Equal(t, "secured", kind, op)
+	}
+	require.Equal(t, http.StatusUnauthorized, s.do(t, nobody, http.MethodGet, "/api/v1/pools", "").status)
+	require.Equal(t, http.StatusOK, s.do(t, s.alice, http.MethodGet, "/api/v1/pools", "").status)
+}
+
+func TestCredentials(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	for header, detail := range map[string]string{
+		"":                       "Not authenticated",
+		"Basic":                  "Not authenticated",
+		"Basic ":                 "Not authenticated",
+		"Bearer abc":             "Not authenticated",
+		"Basic !!!":              "Invalid authentication credentials",
+		"Basic YWxpY2U=":         "Invalid authentication credentials", // no colon
+		"Basic Og==":             "Unauthorized",
+		"basic YWxpY2U6d3Jvbmc=": "Unauthorized",
+	} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.url+"/api/v1/tenants", nil)
+		require.NoError(t, err)
+		req.Header.Set("Authorization", header)
+		a := s.send(t, req)
+		require.Equal(t, http.StatusUnauthorized, a.status, header)
+		require.Equal(t, detail, a.detail(), header)
+	}
+	require.NotContains(t, s.log.String(), s.alice.key)
+}
+
+func TestWrongInput(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	for _, tt := range []struct {
+		method, path, body string
+		status             int
+		detail             string // part of it
+	}{
+		{"POST", "/api/v1/sessions", `{not json`, 422, "body: "},
+		{"POST", "/api/v1/sessions", ``, 422, "body"},
+		{"POST", "/api/v1/sessions", `[]`, 422, "body: expected object"},
+		{"POST", "/api/v1/sessions", `{}`, 422, "nodes_specs"},
+		{"POST", "/api/v1/sessions", `{"nodes_specs": [{"pool": "a", "quantity": "many"}]}`, 422, "body.nodes_specs[0].quantity"},
+		{"POST", "/api/v1/sessions", `{"nodes_specs": [{"pool": "a", "quantity": 0}]}`, 422, "nodes_specs[0].quantity"},
+		{"POST", "/api/v1/sessions", `{"nodes_specs": [{"pool": "a", "quantity": -1}]}`, 422, "nodes_specs[0].quantity"},
+		{"POST", "/api/v1/sessions", `{"nodes_specs": [{"quantity": 1}]}`, 422, "pool"},
+		{"POST", "/api/v1/sessions", `{"nodes_specs": null}`, 422, "nodes_specs"},
+		{"POST", "/api/v1/sessions", `{"nodes_specs": [], "data": "` + strings.Repeat("x", 2<<20) + `"}`, 413, ""},
+		{"PUT", "/api/v1/sessions/1", `{"expires_at": "soon"}`, 422, "expires_at"},
+		{"PUT", "/api/v1/sessions/1", `{"active": "perhaps"}`, 422, "active"},
+		{"GET", "/api/v1/sessions/abc", ``, 422, "path.id"},
+		{"GET", "/api/v1/sessions/99999999999999999999", ``, 422, "path.id"},
+		{"GET", "/api/v1/sessions/99999999999", ``, 404, "Not Found"},
+		{"GET", "/api/v1/nosuch", ``, 404, "Not Found"},
+		{"GET", "/", ``, 404, "Not Found"},
+		{"DELETE", "/api/v1/sessions/1", ``, 405, "Method Not Allowed"},
+		{"GET", "/api/v1/pools/idle", ``, 422, "Unprocessable Entity"},
+		{"GET", "/api/v1/pools/nosuch", ``, 404, "Not Found"},
+		{"POST", "/api/v1/nodes", `{"hostname": "x", "ipaddr": "192.0.2.9"}`, 403, "Forbidden"},
+		{"POST", "/api/v1/tenants", `{"name": "x", "ssh_key": "k"}`, 403, "Forbidden"},
+	} {
+		a := s.do(t, s.alice, tt.method, tt.path, tt.body)
+		name := tt.method + " " + tt.path + " " + tt.body[:min(80, len(tt.body))]
+		require.Equal(t, tt.status, a.status, "%s: %s", name, a.text)
+		require.Equal(t, "application/json", a.header.Get("Content-Type"), name)
+		require.Contains(t, a.detail(), tt.detail, name)
+		require.NotEmpty(t, a.header.Get("X-Request-Id"), name)
+	}
+	for _, tt := range []struct{ method, path, body, detail string }{
+		{"POST", "/api/v1/tenants", `{"name": "x", "ssh_key": "k", "node_quota": 0}`, "node_quota"},
+		{"POST", "/api/v1/tenants", `{"name": "", "ssh_key": "k"}`, "name"},
+		{"POST", "/api/v1/tenants", `{"name": "x", "ssh_key": "k", "session_lifetime": "-2h"}`, "session_lifetime"},
+		{"PUT", "/api/v1/tenants/1", `{}`, "is required"},
+		{"PUT", "/api/v1/tenants/1", `{"api_key": "secret"}`, "api_key"},
+		{"POST", "/api/v1/nodes", `{"hostname": "x", "ipaddr": "nowhere"}`, "ipaddr"},
+	} {
+		a := s.do(t, s.admin, tt.method, tt.path, tt.body)
+		require.Equal(t, 422, a.status, "%s: %s", tt.body, a.text)
+		require.Contains(t, a.detail(), tt.detail, tt.body)
+		require.NotContains(t, a.text, "secret", "what was sent may be a secret")
+	}
+}
+
+// TestNobodySeesOrTouchesOthers tries all operations of bob's on what is alice's.
+func TestNobodySeesOrTouchesOthers(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	created := s.do(t, s.alice, "POST", "/api/v1/sessions", `{"nodes_specs": [{"pool": "a", "quantity": 1}]}`)
+	require.Equal(t, 201, created.status, created.text)
+	mine := s.do(t, s.alice, "GET", "/api/v1/tenants", "").body["tenants"].([]any)
+	require.Len(t, mine, 1)
+	aliceID := json.Number(regexp.MustCompile(`"id":(\d+)`).FindStringSubmatch(s.do(t, s.alice, "GET", "/api/v1/tenants", "").text)[1]).String()
+
+	require.Empty(t, s.do(t, s.bob, "GET", "/api/v1/sessions", "").body["sessions"])
+	require.Equal(t, 403, s.do(t, s.bob, "GET", "/api/v1/sessions/1", "").status)
+	for _, body := range []string{`{}`, `{"active": false}`, `{"expires_at": "+1h"}`} {
+		require.Equal(t, 403, s.do(t, s.bob, "PUT", "/api/v1/sessions/1", body).status)
+	}
+	require.Equal(t, 403, s.do(t, s.bob, "GET", "/api/v1/tenants/"+aliceID, "").status)
+	for _, body := range []string{`{"active": false}`, `{"node_quota": 1}`, `{"api_key": "reset"}`} {
+		require.Equal(t, 403, s.do(t, s.bob, "PUT", "/api/v1/tenants/"+aliceID, body).status)
+	}
+	require.Equal(t, 403, s.do(t, s.bob, "POST", "/api/v1/sessions", `{"nodes_specs": [], "tenant_id": `+aliceID+`}`).status)
+	still := s.do(t, s.alice, "GET", "/api/v1/sessions/1", "")
+	require.Equal(t, true, still.body["session"].(map[string]any)["active"])
+	require.NotContains(t, still.text, "key of alice")
+}
+
+func TestDocsNeedNoInternet(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	page := s.do(t, nobody, "GET", "/docs/", "")
+	require.Equal(t, 200, page.status)
+	require.NotRegexp(t, `(src|href)="(https?:)?//`, page.text)
+	assets := regexp.MustCompile(`(?:src|href)="(/docs/[^"]+)"`).FindAllStringSubmatch(page.text, -1)
+	require.NotEmpty(t, assets)
+	for _, asset := range assets {
+		require.Equal(t, 200, s.do(t, nobody, "GET", asset[1], "").status, asset[1])
+	}
+	require.Equal(t, 307, s.do(t, nobody, "GET", "/docs", "").status)
+}
+
+func TestRequestsAreLogged(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	a := s.do(t, s.alice, "GET", "/api/v1/tenants", "")
+	require.Eventually(t, func() bool { return strings.Contains(s.log.String(), a.header.Get("X-Request-Id")) }, time.Second, time.Millisecond)
+	require.Contains(t, s.log.String(), "tenant=alice")
+	require.NotContains(t, s.log.String(), s.alice.key)
+}
+
+// TestBrokenInside has the server answer without saying what broke.
+func TestBrokenInside(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, func(cfg *httpapi.Config) { cfg.Sessions = nil })
+	a := s.do(t, nobody, "GET", "/api/v1/sessions", "")
+	require.Equal(t, 500, a.status)
+	require.Equal(t, "Internal Server Error", a.detail())
+	require.Equal(t, 200, s.do(t, nobody, "GET", "/api/v1/pools", "").status)
+}

@@ -1,0 +1,171 @@
+package queuetest
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/uptrace/bun"
+
+	"github.com/duffy-ci/duffy/queue"
+)
+
+func longJobsHoldUpNoOthers(t *testing.T, db *bun.DB, newQueue func() queue.Queue) {
+	mux, ran := logs()
+	started := make(chan struct{}, 1)
+	release := make(chan struct{})
+	queue.Handle(mux, patience, func(ctx context.Context, _ long) error {
+		select {
+		case started <- struct{}{}:
+		default:
+		}
+		select {
+		case <-release:
+		case <-ctx.Done():
+		}
+		return nil
+	})
+	q := newQueue()
+	work(t, q, mux)
+	for i := range 50 {
+		insert(t, db, q, long{i})
+	}
+	<-started
+	insert(t, db, q, job{1})
+	eventually(t, ran.has(1), "a short job runs beside long ones")
+	close(release)
+}
+
+func failuresHoldUpNoOthers(t *testing.T, db *bun.DB, newQueue func() queue.Queue) {
+	mux, ran := logs()
+	queue.Handle(mux, patience, func(_ context.Context, o other) error {
+		ran.add(-o.N)
+		if o.N == 1 {
+			panic("a handler's mistake")
+		}
+		return errors.New("does not work out")
+	})
+	q := newQueue()
+	work(t, q, mux)
+	insert(t, db, q, other{1}, other{2}, unknown{})
+	eventually(t, func() bool { return ran.has(-1)() && ran.has(-2)() }, "the handlers that fail run")
+	insert(t, db, q, job{1})
+	eventually(t, ran.has(1), "other jobs run")
+}
+
+func timeoutEndsContext(t *testing.T, db *bun.DB, newQueue func() queue.Queue) {
+	mux, ran := logs()
+	ended := make(chan error, 10)
+	queue.Handle(mux, 100*time.Millisecond, func(ctx context.Context, _ other) error {
+		<-ctx.Done()
+		ended <- ctx.Err()
+		return ctx.Err()
+	})
+	q := newQueue()
+	work(t, q, mux)
+	insert(t, db, q, other{})
+	require.ErrorIs(t, <-ended, context.DeadlineExceeded)
+	insert(t, db, q, job{1})
+	eventually(t, ran.has(1), "other jobs run")
+}
+
+func periodicJobRunsAgain(t *testing.T, _ *bun.DB, newQueue func() queue.Queue) {
+	var mux queue.Mux
+	var ran log
+	queue.Handle(&mux, patience, func(context.Context, tick) error { ran.add(1); return nil })
+	mux.Every(time.Second, tick{})
+	queue.Handle(&mux, patience, func(_ context.Context, o other) error { ran.add(o.N); return nil })
+	mux.Every(time.Hour, other{2})
+	mux.Every(time.Hour, other{3})
+	work(t, newQueue(), &mux)
+	eventually(t, func() bool {
+		runs := ran.sorted()
+		return slices.Contains(runs, 2) && slices.Contains(runs, 3) && len(runs) >= 5
+	}, "periodic jobs run at the start and then again")
+	require.Equal(t, []int{2, 3}, ran.sorted()[len(ran.sorted())-2:], "those that are not due again do not run again")
+}
+
+func workWaitsForHandlers(t *testing.T, db *bun.DB, newQueue func() queue.Queue) {
+	var mux queue.Mux
+	started := make(chan struct{})
+	release := make(chan struct{})
+	finished := make(chan error, 1)
+	queue.Handle(&mux, patience, func(ctx context.Context, _ job) error {
+		close(started)
+		<-release
+		select {
+		case <-ctx.Done():
+		case <-time.After(100 * time.Millisecond):
+		}
+		finished <- ctx.Err()
+		return nil
+	})
+	q := newQueue()
+	stop := work(t, q, &mux)
+	insert(t, db, q, job{})
+	<-started
+	time.AfterFunc(100*time.Millisecond, func() { close(release) }) // after stop has begun
+	stop()
+	select {
+	case err := <-finished:
+		require.NoError(t, err, "a handler that ends soon is not interrupted")
+	default:
+		require.Fail(t, "Work returned before its handler")
+	}
+}
+
+func workInterruptsHandlers(t *testing.T, db *bun.DB, newQueue func() queue.Queue) {
+	var mux queue.Mux
+	started := make(chan struct{}, 10)
+	queue.Handle(&mux, 10*patience, func(ctx context.Context, _ job) error {
+		started <- struct{}{}
+		<-ctx.Done()
+		return ctx.Err()
+	})
+	q := newQueue()
+	stop := work(t, q, &mux)
+	insert(t, db, q, job{})
+	<-started
+	stop()
+}
+
+func workAfterItsContextEnded(t *testing.T, db *bun.DB, newQueue func() queue.Queue) {
+	mux, ran := logs()
+	q := newQueue()
+	insert(t, db, q, job{1})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.NoError(t, q.Work(ctx, mux))
+	require.Empty(t, ran.sorted())
+}
+
+func queuesShareWork(t *testing.T, db *bun.DB, newQueue func() queue.Queue) {
+	const jobs = 100
+	var ran log
+	var busy sync.WaitGroup // until each queue has something to do
+	queues := []queue.Queue{newQueue(), newQueue()}
+	for _, q := range queues {
+		var mux queue.Mux
+		busy.Add(1)
+		first := sync.OnceFunc(busy.Done)
+		queue.Handle(&mux, patience, func(_ context.Context, j job) error {
+			first()
+			busy.Wait()
+			ran.add(j.N)
+			return nil
+		})
+		work(t, q, &mux)
+	}
+	var all []queue.Job
+	var want []int
+	for i := range jobs {
+		all, want = append(all, job{i}), append(want, i)
+	}
+	insert(t, db, queues[0], all...)
+	eventually(t, func() bool { return len(ran.sorted()) >= jobs }, "all jobs run")
+	require.Equal(t, want, ran.sorted(), "each job runs once")
+}
