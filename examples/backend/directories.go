@@ -57,11 +57,11 @@ func (Backend) Provision(ctx context.Context, req backend.Request) ([]backend.No
 	var made []backend.Node
 	for _, node := range req.Nodes {
 		if err := ctx.Err(); err != nil {
-			return nil, err
+			return made, err
 		}
 		dir := filepath.Join(root, strconv.FormatInt(node.ID, 10))
 		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return nil, err // which operators read as the reason
+			return made, err // operators read the reason, and what was made is cleaned up
 		}
 		node.IPAddr = fmt.Sprintf("127.%d.%d.%d", byte(node.ID>>16), byte(node.ID>>8), byte(node.ID))
 		node.Hostname = fmt.Sprintf("node-%d.example.net", node.ID)
