@@ -58,19 +58,11 @@ type Queue interface {
 // not be changed once a Queue works with it.
 type Mux struct {
 	handlers map[string]handler
-	periodic []Periodic
 }
 
 type handler struct {
 	timeout time.Duration
 	run     func(ctx context.Context, payload []byte) error
-}
-
-// Periodic is a job that is inserted once at start and then at an interval, by
-// one worker process at a time where the engine can see to that.
-type Periodic struct {
-	Every time.Duration
-	Job   Job
 }
 
 // Handle registers fn for jobs of type J. A run that takes longer than timeout
@@ -99,11 +91,6 @@ func Handle[J Job](m *Mux, timeout time.Duration, fn func(context.Context, J) er
 	}}
 }
 
-// Every has job inserted once at start and then every interval.
-func (m *Mux) Every(interval time.Duration, job Job) {
-	m.periodic = append(m.periodic, Periodic{interval, job})
-}
-
 // Kinds returns the kinds that m handles, sorted.
 func (m *Mux) Kinds() []string {
 	kinds := make([]string, 0, len(m.handlers))
@@ -113,9 +100,6 @@ func (m *Mux) Kinds() []string {
 	slices.Sort(kinds)
 	return kinds
 }
-
-// Periodics returns the jobs that Every was called for.
-func (m *Mux) Periodics() []Periodic { return m.periodic }
 
 // Timeout returns the longest that a job of kind may run.
 func (m *Mux) Timeout(kind string) time.Duration { return m.handlers[kind].timeout }

@@ -30,7 +30,6 @@ func Run(t *testing.T, open func(t *testing.T) (db *bun.DB, newQueue func() queu
 		"LongJobsHoldUpNoOthers":    longJobsHoldUpNoOthers,
 		"FailuresHoldUpNoOthers":    failuresHoldUpNoOthers,
 		"TimeoutEndsContext":        timeoutEndsContext,
-		"PeriodicJobRunsAgain":      periodicJobRunsAgain,
 		"WorkWaitsForHandlers":      workWaitsForHandlers,
 		"WorkInterruptsHandlers":    workInterruptsHandlers,
 		"WorkAfterItsContextEnded":  workAfterItsContextEnded,
@@ -52,7 +51,6 @@ func Run(t *testing.T, open func(t *testing.T) (db *bun.DB, newQueue func() queu
 type (
 	job     struct{ N int }
 	other   struct{ N int }
-	tick    struct{}
 	unknown struct{}
 	delayed struct {
 		N  int
@@ -63,7 +61,6 @@ type (
 
 func (job) Kind() string               { return "queuetest.job" }
 func (other) Kind() string             { return "queuetest.other" }
-func (tick) Kind() string              { return "queuetest.tick" }
 func (unknown) Kind() string           { return "queuetest.unknown" }
 func (delayed) Kind() string           { return "queuetest.delayed" }
 func (d delayed) NotBefore() time.Time { return d.At }

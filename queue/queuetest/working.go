@@ -3,7 +3,6 @@ package queuetest
 import (
 	"context"
 	"errors"
-	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -71,22 +70,6 @@ func timeoutEndsContext(t *testing.T, db *bun.DB, newQueue func() queue.Queue) {
 	require.ErrorIs(t, <-ended, context.DeadlineExceeded)
 	insert(t, db, q, job{1})
 	eventually(t, ran.has(1), "other jobs run")
-}
-
-func periodicJobRunsAgain(t *testing.T, _ *bun.DB, newQueue func() queue.Queue) {
-	var mux queue.Mux
-	var ran log
-	queue.Handle(&mux, patience, func(context.Context, tick) error { ran.add(1); return nil })
-	mux.Every(time.Second, tick{})
-	queue.Handle(&mux, patience, func(_ context.Context, o other) error { ran.add(o.N); return nil })
-	mux.Every(time.Hour, other{2})
-	mux.Every(time.Hour, other{3})
-	work(t, newQueue(), &mux)
-	eventually(t, func() bool {
-		runs := ran.sorted()
-		return slices.Contains(runs, 2) && slices.Contains(runs, 3) && len(runs) >= 5
-	}, "periodic jobs run at the start and then again")
-	require.Equal(t, []int{2, 3}, ran.sorted()[len(ran.sorted())-2:], "those that are not due again do not run again")
 }
 
 func workWaitsForHandlers(t *testing.T, db *bun.DB, newQueue func() queue.Queue) {

@@ -25,7 +25,6 @@ type engine interface {
 type client interface {
 	Start(context.Context) error
 	Stopped() <-chan struct{}
-	JobList(context.Context, *river.JobListParams) (*river.JobListResult, error)
 }
 
 type riverEngine[TTx any] struct {

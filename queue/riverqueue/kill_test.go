@@ -20,8 +20,8 @@ import (
 
 const killedURL = "DUFFY_TEST_KILLED_URL"
 
-// A process is killed that is the leader, and runs the periodic job. Another one
-// has to take over within the minute in which Duffy repairs what crashes leave.
+// A process is killed that is the leader. Another one has to take over moving
+// delayed jobs up within the minute in which Duffy repairs what crashes leave.
 func TestTakeOverFromKilledProcess(t *testing.T) {
 	if url := os.Getenv(killedURL); url != "" {
 		workUntilKilled(t, url)
@@ -62,7 +62,7 @@ func TestTakeOverFromKilledProcess(t *testing.T) {
 				}
 				return nil
 			})
-			mux.Every(time.Hour, tick{})
+			insert(t, d, newQueue(t, d, riverqueue.Config{}), tick{At: time.Now().Add(time.Second)})
 			work(t, d, riverqueue.Config{}, &mux)
 			select {
 			case <-ran:
@@ -82,6 +82,7 @@ func workUntilKilled(t *testing.T, url string) {
 		fmt.Println("\nrunning")
 		select {}
 	})
-	mux.Every(time.Hour, tick{})
-	require.NoError(t, newQueue(t, d, riverqueue.Config{}).Work(t.Context(), &mux))
+	q := newQueue(t, d, riverqueue.Config{})
+	insert(t, d, q, tick{At: time.Now().Add(time.Second)}) // only the leader has it run
+	require.NoError(t, q.Work(t.Context(), &mux))
 }

@@ -2,10 +2,10 @@
 // keeps the jobs in the database that they are about, PostgreSQL or SQLite.
 //
 // Any number of processes may work on one database. River elects one of them to
-// insert the periodic jobs, to move delayed jobs up when they are due, and to take
-// up what a process left behind that died. If that one dies itself, another
-// takes its place at most 21 seconds later: its lease lasts 15 seconds, and the
-// others ask for it every 5 to 6. One that ends in good order is replaced at once.
+// move delayed jobs up when they are due, and to take up what a process left
+// behind that died. If that one dies itself, another takes its place at most 21
+// seconds later: its lease lasts 15 seconds, and the others ask for it every 5 to
+// 6. One that ends in good order is replaced at once.
 // A single process that died and is started again waits just as long. River looks
 // for delayed jobs every 5 seconds, and knows 5 seconds ahead which are due, so
 // that only those inserted with a shorter delay may be late, by that much.

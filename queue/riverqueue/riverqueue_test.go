@@ -115,11 +115,12 @@ func TestWorkNeedsTables(t *testing.T) {
 
 type (
 	job  struct{}
-	tick struct{}
+	tick struct{ At time.Time }
 )
 
-func (job) Kind() string  { return "riverqueue.job" }
-func (tick) Kind() string { return "riverqueue.tick" }
+func (job) Kind() string            { return "riverqueue.job" }
+func (tick) Kind() string           { return "riverqueue.tick" }
+func (t tick) NotBefore() time.Time { return t.At }
 
 // A failing job is tried a few times, and each time is logged once.
 func TestFailuresAreLogged(t *testing.T) {
@@ -166,56 +167,4 @@ func (b *buffer) lines() []string {
 		lines = append(lines, string(line))
 	}
 	return lines
-}
-
-func TestPeriodicJobsDoNotPileUp(t *testing.T) {
-	t.Parallel()
-	dbtest.Each(t, func(t *testing.T, d *db.DB) {
-		var mux queue.Mux
-		busy, release := make(chan struct{}), make(chan struct{})
-		queue.Handle(&mux, patience, func(ctx context.Context, _ job) error {
-			close(busy)
-			<-release
-			return nil
-		})
-		var ticks atomic.Int32
-		queue.Handle(&mux, patience, func(context.Context, tick) error { ticks.Add(1); return nil })
-		mux.Every(200*time.Millisecond, tick{})
-		q := newQueue(t, d, riverqueue.Config{})
-		require.NoError(t, q.Migrate(t.Context()))
-		insert(t, d, q, job{})
-		work(t, d, riverqueue.Config{ShortWorkers: 1}, &mux)
-		<-busy
-		waiting := func() int {
-			n, err := d.NewSelect().Table("river_job").Where("kind = ? AND state = 'available'", tick{}.Kind()).Count(t.Context())
-			require.NoError(t, err)
-			return int(n)
-		}
-		require.Eventually(t, func() bool { return waiting() == 1 }, patience, 10*time.Millisecond)
-		require.Never(t, func() bool { return waiting() > 1 }, 2*time.Second, 50*time.Millisecond)
-		before := ticks.Load()
-		close(release)
-		require.Eventually(t, func() bool { return ticks.Load() > before+2 }, patience, 10*time.Millisecond, "they run again")
-	})
-}
-
-func TestPeriodicJobDoesNotOvertakeItself(t *testing.T) {
-	t.Parallel()
-	dbtest.Each(t, func(t *testing.T, d *db.DB) {
-		var mux queue.Mux
-		var running, overtaken, runs atomic.Int32
-		queue.Handle(&mux, patience, func(context.Context, tick) error {
-			if running.Add(1) > 1 {
-				overtaken.Add(1)
-			}
-			time.Sleep(500 * time.Millisecond)
-			running.Add(-1)
-			runs.Add(1)
-			return nil
-		})
-		mux.Every(100*time.Millisecond, tick{})
-		work(t, d, riverqueue.Config{}, &mux)
-		require.Eventually(t, func() bool { return runs.Load() >= 3 }, patience, 10*time.Millisecond)
-		require.Zero(t, overtaken.Load())
-	})
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
 	"time"
 
 	"github.com/riverqueue/river"
@@ -15,13 +14,15 @@ import (
 )
 
 const (
-	// fetchCooldown keeps workers from asking for jobs more often than that, which
-	// they do when jobs are announced, and at every pollInterval for those that
-	// were not: those that are due now but were inserted before, and those
-	// inserted within announceCooldown of others by the same process.
-	fetchCooldown    = 3 * time.Millisecond
-	pollInterval     = 250 * time.Millisecond
-	announceCooldown = time.Millisecond
+	// Workers ask for jobs when some are announced, though not more often than
+	// fetchCooldown, and every pollInterval for those that were not.
+	fetchCooldown = 3 * time.Millisecond
+	pollInterval  = 250 * time.Millisecond
+
+	// A process announces jobs this often at most. PostgreSQL commits
+	// transactions that announce something one after the other, each with a wait
+	// for the disk of its own: a busy service must not have many of them.
+	announceCooldown = pollInterval
 
 	// A job that fails is run again after 1 and 2 seconds. More is up to reconcile.
 	maxAttempts = 3
@@ -67,14 +68,11 @@ func (q *Queue) Work(ctx context.Context, mux *queue.Mux) error {
 	for _, kind := range mux.Kinds() {
 		river.AddWorkerArgs(cfg.Workers, anyArgs{kind}, w)
 	}
-	periodic := &periodicJobs{ctx: ctx}
-	cfg.PeriodicJobs = periodic.of(mux)
 
 	c, err := q.engine.worker(cfg)
 	if err != nil {
 		return fmt.Errorf("set up River: %w", err)
 	}
-	periodic.client = c
 	if err := c.Start(ctx); err != nil {
 		if ctx.Err() != nil {
 			return nil
@@ -94,8 +92,7 @@ func (a *anyArgs) UnmarshalJSON([]byte) error { return nil }
 // worker has jobs of all kinds handled by a mux.
 type worker struct {
 	river.WorkerDefaults[anyArgs]
-	mux     *queue.Mux
-	running sync.Map // tags of the periodic jobs that run in this process
+	mux *queue.Mux
 }
 
 // Timeout is when River takes a job for lost. The mux stops it before.
@@ -104,12 +101,6 @@ func (w *worker) Timeout(job *river.Job[anyArgs]) time.Duration {
 }
 
 func (w *worker) Work(ctx context.Context, job *river.Job[anyArgs]) error {
-	if tag, ok := periodicTag(job.Tags); ok {
-		if _, overtaken := w.running.LoadOrStore(tag, true); overtaken {
-			return nil
-		}
-		defer w.running.Delete(tag)
-	}
 	return w.mux.Dispatch(ctx, job.Kind, job.EncodedArgs)
 }
 
