@@ -2,6 +2,7 @@ package httpapi_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"io"
 	"log/slog"
@@ -15,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/crypto/bcrypt"
 
+	"github.com/duffy-ci/duffy/backend"
 	"github.com/duffy-ci/duffy/httpapi"
 	"github.com/duffy-ci/duffy/internal/db/dbtest"
 	"github.com/duffy-ci/duffy/pool"
@@ -298,3 +300,10 @@ func TestBrokenInside(t *testing.T) {
 	require.Equal(t, "Internal Server Error", a.detail())
 	require.Equal(t, 200, s.do(t, nobody, "GET", "/api/v1/pools", "").status)
 }
+
+// noAccess contextualizes without doing anything.
+type noAccess struct{}
+
+func (noAccess) Contextualize(context.Context, backend.Node, string) error { return nil }
+
+func (noAccess) Decontextualize(context.Context, backend.Node) error { return nil }

@@ -90,7 +90,7 @@ func readMetaclient(s *section, d Metaclient) Metaclient {
 		Dest:           s.url("dest", d.Dest, "http", "https"),
 		Usermap:        s.section("usermap").texts(),
 		Poolmap:        readPoolmap(s.list("poolmap")),
-		MangleHostname: s.template("mangle_hostname"),
+		MangleHostname: s.text("mangle_hostname", ""),
 		ErrorsV2:       s.oneOf("errors", "v1", "v1", "v2") == "v2",
 		SSIDAsString:   s.flag("ssid-as-string", false),
 	}
@@ -101,10 +101,10 @@ func readPoolmap(list *section) []PoolMapping {
 	for _, index := range list.keys() {
 		s := list.section(index)
 		mapping := PoolMapping{
-			Pool:   s.template("pool"),
-			Ver:    s.pattern("ver"),
-			Arch:   s.pattern("arch"),
-			Flavor: s.pattern("flavor"),
+			Pool:   s.text("pool", ""),
+			Ver:    s.text("ver", ""),
+			Arch:   s.text("arch", ""),
+			Flavor: s.text("flavor", ""),
 		}
 		if s.value != nil && mapping.Pool == "" {
 			list.fail(s.value, index, "maps to no pool: set pool")

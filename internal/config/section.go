@@ -4,14 +4,12 @@ import (
 	"fmt"
 	"math"
 	"net/url"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/duffy-ci/duffy/internal/duration"
-	"github.com/duffy-ci/duffy/internal/jinja"
 )
 
 // A section reads a mapping. Its methods return the setting called key, or
@@ -92,26 +90,6 @@ func (s *section) url(key, otherwise string, schemes ...string) string {
 	if err != nil || !slices.Contains(schemes, u.Scheme) || u.Host == "" && u.Path == "" {
 		s.fail(s.value.fields[key], key, "expected a URL that begins with %s://", strings.Join(schemes, ":// or "))
 		return otherwise
-	}
-	return text
-}
-
-// template reads a Jinja2 template.
-func (s *section) template(key string) string {
-	text := s.text(key, "")
-	if _, err := jinja.Compile(text); err != nil {
-		s.fail(s.value.fields[key], key, "is no Jinja2 template: %w", err)
-	}
-	return text
-}
-
-// pattern reads a string that is a regular expression if it looks like one.
-func (s *section) pattern(key string) string {
-	text := s.text(key, "")
-	if strings.HasPrefix(text, "^") && strings.HasSuffix(text, "$") {
-		if _, err := regexp.Compile(text); err != nil {
-			s.fail(s.value.fields[key], key, "is no regular expression: %w", err)
-		}
 	}
 	return text
 }

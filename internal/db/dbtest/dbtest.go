@@ -56,6 +56,13 @@ func PostgresDurable(t testing.TB) *db.DB {
 	return open(t, durable.create(t, durable.template))
 }
 
+// PostgresDurableURL returns the URL of a new PostgreSQL database with nothing in
+// it, on the server that PostgresDurable uses.
+func PostgresDurableURL(t testing.TB) string {
+	t.Helper()
+	return durable.create(t, func() (string, error) { return "template1", nil })
+}
+
 // open opens a database, sets up the schema, and closes it when the test ends.
 func open(t testing.TB, url string) *db.DB {
 	t.Helper()
