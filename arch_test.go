@@ -25,7 +25,7 @@ var packages = map[string]string{
 	"internal/duration": "",
 	"internal/fault":    "",
 	"internal/jinja":    "",
-	"internal/config":   "internal/duration internal/jinja",
+	"internal/config":   "internal/duration",
 	"internal/db":       "",
 
 	"backend/ansible":  "backend internal/jinja",
@@ -44,9 +44,11 @@ var packages = map[string]string{
 
 	"httpapi/client":     "httpapi/apiv1",
 	"internal/clientcli": "httpapi/apiv1 httpapi/client",
+	"legacy":             "httpapi/apiv1 httpapi/client internal/jinja",
 
 	"cmd/duffy": ". backend backend/loopback httpapi httpapi/apiv1 httpapi/client internal/clientcli internal/config " +
-		"internal/db internal/duration internal/fault pool queue session tenant",
+		"internal/db internal/duration internal/fault legacy pool queue session tenant",
+	"cmd/duffy-client": "internal/clientcli internal/config",
 
 	"examples/backend": "backend",
 	"examples/client":  "httpapi/apiv1 httpapi/client",
@@ -63,10 +65,10 @@ var packages = map[string]string{
 // it: what it is good for is known to them alone, and it can be replaced there.
 var libraries = map[string]string{
 	"al.essio.dev/pkg/shellescape":       "backend/ssh cmd/duffy",
-	"github.com/alecthomas/kong":         "cmd/duffy internal/clientcli",
+	"github.com/alecthomas/kong":         "cmd/duffy cmd/duffy-client internal/clientcli",
 	"github.com/danielgtaylor/huma/v2":   "httpapi",
 	"github.com/gliderlabs/ssh":          "backend/loopback",
-	"github.com/google/uuid":             "cmd/duffy httpapi tenant",
+	"github.com/google/uuid":             "cmd/duffy httpapi legacy tenant",
 	"github.com/hashicorp/golang-lru/v2": "tenant",
 	"github.com/jackc/pgx/v5":            "internal/db queue/riverqueue tenant",
 	"github.com/nikolalohinski/gonja/v2": "internal/jinja",

@@ -11,6 +11,7 @@ import (
 
 	"github.com/uptrace/bun"
 
+	"github.com/duffy-ci/duffy/internal/db"
 	"github.com/duffy-ci/duffy/internal/fault"
 	"github.com/duffy-ci/duffy/pool"
 	"github.com/duffy-ci/duffy/queue"
@@ -125,15 +126,16 @@ func (h *handOut) checkQuota(ctx context.Context, tx bun.Tx, t *tenant.Tenant, s
 	for _, spec := range specs {
 		requested += spec.Quantity
 	}
-	current, err := tx.NewSelect().Model((*hold)(nil)).
-		Join("JOIN sessions AS s ON s.id = sn.session_id").
-		Where("s.tenant_id = ?", t.ID).Where("s.retired_at IS NULL").Count(ctx)
+	var held struct{ Nodes int }
+	err := db.SelectOne(ctx, tx, &held, `SELECT count(*) AS nodes
+FROM sessions_nodes AS sn JOIN sessions AS s ON s.id = sn.session_id
+WHERE s.tenant_id = ? AND s.retired_at IS NULL`, t.ID)
 	if err != nil {
 		return err
 	}
-	if quota := h.tenants.Limits(t).NodeQuota; requested+int(current) > quota {
+	if quota := h.tenants.Limits(t).NodeQuota; requested+held.Nodes > quota {
 		return fault.Newf(fault.Forbidden, "quota exceeded: requested nodes (%d) + current allocation (%d) = %d > %d",
-			requested, current, requested+int(current), quota)
+			requested, held.Nodes, requested+held.Nodes, quota)
 	}
 	return nil
 }

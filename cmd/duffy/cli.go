@@ -26,15 +26,16 @@ type cli struct {
 	*program
 	Version versionFlag `help:"Show the version and exit."`
 
-	SetupDB   setupDBCmd   `cmd:"" name:"setup-db" help:"Create the database's tables."`
-	Migration migrationCmd `cmd:"" help:"Handle changes of the database's schema."`
-	Serve     serveCmd     `cmd:"" help:"Serve the REST API."`
-	Worker    workerCmd    `cmd:"" help:"Do the background work."`
-	Run       runCmd       `cmd:"" help:"Serve the REST API and do the background work, in one process."`
-	Conf      configCmd    `cmd:"" name:"config" help:"Check and dump the configuration."`
-	Admin     adminCmd     `cmd:"" help:"Administrate tenants, on the database, without a server."`
-	Client    clientCmd    `cmd:"" help:"Use the REST API."`
-	Demo      demoCmd      `cmd:"" help:"Show Duffy at work, on machines made up for it."`
+	SetupDB   setupDBCmd     `cmd:"" name:"setup-db" help:"Create the database's tables."`
+	Migration migrationCmd   `cmd:"" help:"Handle changes of the database's schema."`
+	Serve     serveCmd       `cmd:"" help:"Serve the REST API."`
+	Legacy    serveLegacyCmd `cmd:"" name:"serve-legacy" help:"Serve the legacy API (/Node/get and so on) over a REST API."`
+	Worker    workerCmd      `cmd:"" help:"Do the background work."`
+	Run       runCmd         `cmd:"" help:"Do all in one process: serve the REST API, the legacy API if it is configured, and do the background work."`
+	Conf      configCmd      `cmd:"" name:"config" help:"Check and dump the configuration."`
+	Admin     adminCmd       `cmd:"" help:"Administrate tenants, on the database, without a server."`
+	Client    clientCmd      `cmd:"" help:"Use the REST API."`
+	Demo      demoCmd        `cmd:"" help:"Show Duffy at work, on machines made up for it."`
 }
 
 // Exit codes of the commands. What a command itself cannot do is exitFailure.

@@ -5,6 +5,7 @@ import (
 
 	"github.com/duffy-ci/duffy"
 	"github.com/duffy-ci/duffy/internal/config"
+	"github.com/duffy-ci/duffy/legacy"
 )
 
 type configCmd struct {
@@ -29,6 +30,9 @@ func (configCheckCmd) Run(p *program) error {
 		return err
 	}
 	if err := cfg.CheckPools(duffy.Options{}); err != nil {
+		return err
+	}
+	if _, err := newLegacy(files, legacy.Config{}); err != nil {
 		return err
 	}
 	p.printf("OK.\nValidated configuration subkeys: %s\n", strings.Join(keys, ", "))

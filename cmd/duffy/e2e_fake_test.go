@@ -33,7 +33,7 @@ type fakeStage struct {
 	files    []string // of the configuration
 	machines *fake.Backend
 	homes    map[string][]string // names of files, by machine
-	end      func() error // of Duffy
+	end      func() error        // of Duffy
 }
 
 func newFakeStage(t *testing.T) *fakeStage {

@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"syscall"
 	"testing"
 
@@ -70,15 +71,11 @@ func repeatInHost(t *testing.T) {
 // installed tells whether there is a program, also where Debian keeps it out of
 // the PATH.
 func installed(program string) bool {
-	for _, pattern := range []string{program, "/usr/sbin/" + program, "/usr/lib/postgresql/*/bin/" + program} {
-		paths, _ := filepath.Glob(pattern)
-		for _, path := range append(paths, pattern) {
-			if _, err := exec.LookPath(path); err == nil {
-				return true
-			}
-		}
-	}
-	return false
+	paths, _ := filepath.Glob("/usr/lib/postgresql/*/bin/" + program)
+	return slices.ContainsFunc(append(paths, program, "/usr/sbin/"+program), func(path string) bool {
+		_, err := exec.LookPath(path)
+		return err == nil
+	})
 }
 
 // need skips the test if there is not what it needs, or fails it in CI, where

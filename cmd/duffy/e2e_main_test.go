@@ -15,6 +15,9 @@ import (
 const asDuffy = "DUFFY_TEST_AS_PROGRAM"
 
 func TestMain(m *testing.M) {
+	for _, name := range []string{"DUFFY_URL", "DUFFY_AUTH_NAME", "DUFFY_AUTH_KEY"} {
+		os.Unsetenv(name) // which are about Duffy elsewhere
+	}
 	if os.Getenv(asDuffy) != "" {
 		main()
 	}

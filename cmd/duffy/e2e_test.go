@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -13,7 +12,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/duffy-ci/duffy/httpapi/apiv1"
@@ -99,24 +97,6 @@ func (s *story) setUp(t *testing.T) {
 	require.NoError(t, os.WriteFile(s.tenantConfig, []byte(text), 0o600))
 }
 
-// operate runs a command of operators, which has to succeed.
-func (s *story) operate(t *testing.T, args ...string) (stdout string) {
-	t.Helper()
-	code, stdout, stderr := s.duffy(t, append(s.config(), args...)...)
-	require.Zero(t, code, "%s: %s", args, stderr)
-	return stdout
-}
-
-// createTenant returns the tenant's API key.
-func (s *story) createTenant(t *testing.T, name string, key demoKey, options ...string) string {
-	t.Helper()
-	args := append([]string{"admin", "create-tenant"}, options...)
-	stdout := s.operate(t, append(args, name, key.authorized())...)
-	apiKey, ok := strings.CutPrefix(strings.TrimSpace(stdout), "OK: "+name+": ")
-	require.True(t, ok, stdout)
-	return apiKey
-}
-
 // fill has an administrator tell about the machines that exist.
 func (s *story) fill(t *testing.T) {
 	for i, architecture := range []string{"x86_64", "aarch64"} {
@@ -128,18 +108,6 @@ func (s *story) fill(t *testing.T) {
 		s.racks = append(s.racks, node.ID)
 	}
 	s.untilFull(t)
-}
-
-// untilFull waits until both pools are full and nothing is being taken back.
-func (s *story) untilFull(t *testing.T) {
-	require.EventuallyWithT(t, func(c *assert.CollectT) {
-		for _, name := range []string{virtual, physical} {
-			pool, err := s.tenant.GetPool(t.Context(), name)
-			require.NoError(c, err)
-			require.Equal(c, pool.FillLevel, pool.Levels.Ready, name)
-			require.Zero(c, pool.Levels.Provisioning+pool.Levels.Deprovisioning, name)
-		}
-	}, patience, glance)
 }
 
 // keepOut has the tenant try nodes that it has not been given.
@@ -157,12 +125,6 @@ func (s *story) keepOut(t *testing.T) {
 	}
 }
 
-func (s *story) requireDenied(t *testing.T, node apiv1.Node) {
-	t.Helper()
-	_, err := s.login(t, node, s.tenantKey, "uname -n")
-	require.ErrorIs(t, err, errDenied)
-}
-
 func (s *story) requestTooMany(t *testing.T) {
 	_, err := s.requestSession(t, spec(physical, 1), spec(virtual, 3))
 	requireRefused(t, err, http.StatusUnprocessableEntity, "can't reserve nodes: quantity=3 pool='"+virtual+"'")
@@ -176,22 +138,6 @@ func (s *story) requestTooMany(t *testing.T) {
 	require.Empty(t, sessions)
 }
 
-func (s *story) requestSession(t *testing.T, specs ...apiv1.NodesSpec) (apiv1.Session, error) {
-	return s.tenant.RequestSession(t.Context(), apiv1.SessionCreate{NodesSpecs: specs})
-}
-
-func spec(pool string, quantity apiv1.Integer) apiv1.NodesSpec {
-	return apiv1.NodesSpec{Pool: pool, Quantity: quantity}
-}
-
-func requireRefused(t *testing.T, err error, status int, detail string) {
-	t.Helper()
-	var refused *client.Error
-	require.ErrorAs(t, err, &refused)
-	require.Equal(t, status, refused.Status)
-	require.Equal(t, detail, refused.Detail)
-}
-
 func (s *story) request(t *testing.T) {
 	var err error
 	s.byREST, err = s.requestSession(t, spec(virtual, 1), spec(physical, 1))
@@ -201,26 +147,6 @@ func (s *story) request(t *testing.T) {
 	require.Equal(t, physical, *s.byREST.Nodes[1].Pool)
 	require.Equal(t, s.racks[0], s.byREST.Nodes[1].ID)
 	require.Equal(t, []int64{s.byREST.ID}, s.listedSessions(t))
-}
-
-// listedSessions returns what sessions the command lists.
-func (s *story) listedSessions(t *testing.T) (ids []int64) {
-	t.Helper()
-	var result apiv1.SessionsResult
-	require.NoError(t, json.Unmarshal([]byte(s.ask(t, "list-sessions")), &result))
-	for _, session := range result.Sessions {
-		ids = append(ids, session.ID)
-	}
-	return ids
-}
-
-// ask runs a command of the tenant's and returns what it prints.
-func (s *story) ask(t *testing.T, args ...string) string {
-	t.Helper()
-	code, stdout, stderr := s.duffy(t, append([]string{"-c", s.tenantConfig, "client"}, args...)...)
-	require.Zero(t, code)
-	require.Empty(t, stderr)
-	return stdout
 }
 
 // use has the tenant log in to its nodes, and leave a file in the home of each.
@@ -233,28 +159,6 @@ func (s *story) use(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, leftBehind, files)
 	}
-}
-
-// requireFresh logs in to a node of which nobody has made use.
-func (s *story) requireFresh(t *testing.T, n apiv1.Node) {
-	t.Helper()
-	name, err := s.login(t, n, s.tenantKey, "uname -n")
-	require.NoError(t, err)
-	require.Equal(t, *n.Hostname, name)
-	files, err := s.login(t, n, s.tenantKey, "ls")
-	require.NoError(t, err)
-	require.Empty(t, files)
-}
-
-// nodesOf returns the nodes of a session as they are now.
-func (s *story) nodesOf(t *testing.T, session apiv1.Session) (nodes []apiv1.Node) {
-	t.Helper()
-	for _, n := range session.Nodes {
-		node, err := s.tenant.GetNode(t.Context(), n.ID)
-		require.NoError(t, err)
-		nodes = append(nodes, node)
-	}
-	return nodes
 }
 
 func (s *story) extend(t *testing.T) {
@@ -298,34 +202,6 @@ func (s *story) retire(t *testing.T) {
 	require.Equal(t, []int64{s.byCommand.ID}, s.listedSessions(t))
 }
 
-// untilLockedOut waits until the tenant cannot log in any more.
-func (s *story) untilLockedOut(t *testing.T, node apiv1.Node) {
-	t.Helper()
-	require.Eventually(t, func() bool {
-		_, err := s.login(t, node, s.tenantKey, "uname -n")
-		return err != nil
-	}, patience, glance)
-}
-
-// untilGone waits until there is no such machine any more.
-func (s *story) untilGone(t *testing.T, node apiv1.Node) {
-	t.Helper()
-	require.NotNil(t, s.until(t, node, "done").RetiredAt)
-	require.False(t, s.exists(t, node))
-}
-
-// until waits until a node is in a state, and returns it.
-func (s *story) until(t *testing.T, node apiv1.Node, state string) apiv1.Node {
-	t.Helper()
-	require.EventuallyWithT(t, func(c *assert.CollectT) {
-		var err error
-		node, err = s.tenant.GetNode(t.Context(), node.ID)
-		require.NoError(c, err)
-		require.Equal(c, state, node.State)
-	}, patience, glance)
-	return node
-}
-
 // expire has the second session end by itself.
 func (s *story) expire(t *testing.T) {
 	node := s.nodesOf(t, s.byCommand)[0]
@@ -350,7 +226,8 @@ func (s *story) refuse(t *testing.T) {
 }
 
 // stopInTheMiddle stops Duffy while it makes a node in place of one that it has
-// handed out. The tenant goes on.
+// handed out. The tenant goes on. The node that is used again shows no trace of
+// its first use.
 func (s *story) stopInTheMiddle(t *testing.T) {
 	session, err := s.requestSession(t, spec(virtual, 1), spec(physical, 1))
 	require.NoError(t, err)

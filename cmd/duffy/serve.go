@@ -2,26 +2,14 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"log/slog"
-	"net"
-	"net/http"
-	"strconv"
 	"strings"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/duffy-ci/duffy"
 	"github.com/duffy-ci/duffy/internal/config"
 )
-
-type listenFlags struct {
-	Host   string `short:"H" help:"Address to listen on." placeholder:"HOST"`
-	Port   int    `short:"p" help:"Port to listen on." placeholder:"PORT"`
-	Reload bool   `negatable:"" hidden:"" help:"Accepted for the sake of Duffy 3's unit files."`
-}
 
 type serveCmd struct{ listenFlags }
 
@@ -71,6 +59,10 @@ func (c *runCmd) Run(ctx context.Context, p *program) error {
 	if err := s.cfg.CheckPools(duffy.Options{}); err != nil {
 		return err
 	}
+	legacyAPI, err := s.legacyAPI()
+	if err != nil {
+		return err
+	}
 	if strings.HasPrefix(s.cfg.Database, "sqlite") {
 		err = s.duffy.Migrate(ctx) // nobody else can be using it
 	} else {
@@ -79,10 +71,13 @@ func (c *runCmd) Run(ctx context.Context, p *program) error {
 	if err != nil {
 		return err
 	}
-	both, ctx := errgroup.WithContext(ctx)
-	both.Go(func() error { return s.serve(ctx, c.listenFlags) })
-	both.Go(func() error { return s.duffy.Work(ctx) })
-	return both.Wait()
+	all, ctx := errgroup.WithContext(ctx)
+	all.Go(func() error { return s.serve(ctx, c.listenFlags) })
+	all.Go(func() error { return s.duffy.Work(ctx) })
+	if legacyAPI != nil {
+		all.Go(func() error { return legacyAPI.serve(ctx, listenFlags{}) })
+	}
+	return all.Wait()
 }
 
 // A service is what runs until it is told to stop.
@@ -90,7 +85,7 @@ type service struct {
 	*program
 	duffy *duffy.Duffy
 	cfg   duffy.Config
-	app   config.App
+	files *config.Files
 	log   *slog.Logger
 }
 
@@ -99,57 +94,31 @@ func (p *program) start(ctx context.Context) (*service, error) {
 	if err != nil {
 		return nil, err
 	}
-	app := files.Config().App
-	log := p.logger(app.LogLevel)
-	if ignored := files.Ignored(); len(ignored) > 0 {
-		log.WarnContext(ctx, "configuration that has no meaning here is ignored", "keys", ignored)
-	}
+	log := p.serviceLogger(ctx, files, files.Config().App.LogLevel)
 	d, cfg, err := p.open(ctx, log)
 	if err != nil {
 		return nil, err
 	}
-	return &service{p, d, cfg, app, log}, nil
+	return &service{p, d, cfg, files, log}, nil
 }
 
-const (
-	readHeaderTimeout = 10 * time.Second
-	readTimeout       = 60 * time.Second
-	writeTimeout      = 150 * time.Second // longer than a session request can take
-	idleTimeout       = 120 * time.Second
-	drainTimeout      = 90 * time.Second
-)
+// serviceLogger returns a logger that has been told what is ignored.
+func (p *program) serviceLogger(ctx context.Context, files *config.Files, level string) *slog.Logger {
+	log := p.logger(level)
+	if ignored := files.Ignored(); len(ignored) > 0 {
+		log.WarnContext(ctx, "configuration that has no meaning here is ignored", "keys", ignored)
+	}
+	return log
+}
 
-// serve answers requests until ctx ends, and then those that have begun.
+// serve serves the REST API until ctx ends.
 func (s *service) serve(ctx context.Context, flags listenFlags) error {
-	host, port := s.app.Host, s.app.Port
-	if flags.Host != "" {
-		host = flags.Host
-	}
-	if flags.Port != 0 {
-		port = flags.Port
-	}
-	address := net.JoinHostPort(host, strconv.Itoa(port))
-	listener, err := net.Listen("tcp", address)
+	app := s.files.Config().App
+	l, err := flags.listen(app.Host, app.Port)
 	if err != nil {
 		return err
 	}
 	s.printf(" * Starting Duffy...\n * Host address : %s\n * Port number  : %d\n * Serving API docs on http://%s/docs/\n",
-		host, port, listener.Addr())
-	server := &http.Server{
-		Handler:           s.duffy.Handler(),
-		ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout,
-		WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
-		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
-	}
-	drained := make(chan error, 1)
-	context.AfterFunc(ctx, func() {
-		s.log.Info("finishing requests")
-		ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
-		defer cancel()
-		drained <- server.Shutdown(ctx)
-	})
-	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("serve on %s: %w", address, err)
-	}
-	return <-drained
+		l.host, l.port, l.Addr())
+	return l.serve(ctx, s.duffy.Handler(), s.log)
 }

@@ -20,6 +20,7 @@ func TestClientsLinkNoServer(t *testing.T) {
 		"httpapi/apiv1":      "",
 		"httpapi/client":     "httpapi/apiv1",
 		"internal/clientcli": cli,
+		"cmd/duffy-client":   cli + " internal/clientcli internal/config internal/duration",
 		"examples/client":    "httpapi/client httpapi/apiv1",
 	} {
 		out, err := exec.Command("go", "list", "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", module+of).Output()

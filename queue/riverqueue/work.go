@@ -58,6 +58,7 @@ func (q *Queue) Work(ctx context.Context, mux *queue.Mux) error {
 	cfg.JobTimeout = lostAfter // of none, since all have their own, but River wants it so
 	cfg.RescueStuckJobsAfter = lostAfter
 	cfg.RetryPolicy = retries{}
+	cfg.ReindexerSchedule = river.NeverSchedule() // of indexes that Migrate drops
 	cfg.SoftStopTimeout = q.cfg.ShutdownTimeout
 	cfg.Queues = map[string]river.QueueConfig{
 		shortQueue: {MaxWorkers: q.cfg.ShortWorkers},

@@ -1,0 +1,83 @@
+// Command duffy-client uses Duffy's REST API: it is duffy client alone, small and
+// without a server in it, for the containers of CI jobs.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/duffy-ci/duffy/internal/clientcli"
+	"github.com/duffy-ci/duffy/internal/config"
+)
+
+type cli struct {
+	Config  []string         `name:"config" short:"c" sep:"none" help:"Configuration files or directories, instead of the default ones." placeholder:"FILE_OR_DIR"`
+	Version kong.VersionFlag `help:"Show the version and exit."`
+	clientcli.Command
+}
+
+// settings returns what the configuration says about the client.
+func (c *cli) settings() (clientcli.Settings, error) {
+	paths := c.Config
+	if len(paths) == 0 {
+		paths = config.DefaultPaths()
+	}
+	files, err := config.Load(paths...)
+	if err != nil {
+		return clientcli.Settings{}, err
+	}
+	client := files.Config().Client
+	return clientcli.Settings{URL: client.URL, Name: client.AuthName, Key: client.AuthKey}, nil
+}
+
+// The exit status of errors that have none of their own.
+const (
+	exitFailure = 1
+	exitUsage   = 2
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the program at once
+	var c cli
+	c.Defaults = c.settings
+	parser := kong.Must(&c, kong.Name("duffy-client"),
+		kong.Description("Requests nodes from Duffy, in sessions, and gives them back."),
+		kong.Vars{"version": "Duffy, version " + version()},
+		kong.BindTo(ctx, (*context.Context)(nil)), kong.ConfigureHelp(kong.HelpOptions{Compact: true}))
+	command, err := parser.Parse(os.Args[1:])
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "duffy-client: error: %v\nTry 'duffy-client --help'.\n", err)
+		os.Exit(exitUsage)
+	}
+	if err := command.Run(); err != nil {
+		fmt.Fprintf(os.Stderr, "duffy-client: %v\n", err)
+		os.Exit(exitStatus(err))
+	}
+}
+
+func exitStatus(err error) int {
+	var coder kong.ExitCoder
+	switch {
+	case errors.As(err, new(*kong.ParseError)):
+		return exitUsage
+	case errors.As(err, &coder):
+		return coder.ExitCode()
+	}
+	return exitFailure
+}
+
+// version returns that of the module this was built from.
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "(devel)"
+}

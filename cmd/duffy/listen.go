@@ -1,0 +1,62 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+)
+
+const (
+	readHeaderTimeout = 10 * time.Second
+	readTimeout       = 60 * time.Second
+	writeTimeout      = 180 * time.Second // longer than a session request can take, by the legacy API too
+	idleTimeout       = 120 * time.Second
+	drainTimeout      = 90 * time.Second
+)
+
+type listenFlags struct {
+	Host   string `short:"H" help:"Address to listen on." placeholder:"HOST"`
+	Port   int    `short:"p" help:"Port to listen on." placeholder:"PORT"`
+	Reload bool   `negatable:"" hidden:"" help:"Accepted for the sake of Duffy 3's unit files."`
+}
+
+// A listener knows how its address was written.
+type listener struct {
+	net.Listener
+	host string
+	port int
+}
+
+// listen listens where the flags say, or else the configuration.
+func (f listenFlags) listen(host string, port int) (*listener, error) {
+	host, port = cmp.Or(f.Host, host), cmp.Or(f.Port, port)
+	l, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(port)))
+	return &listener{l, host, port}, err
+}
+
+// serve answers requests until ctx ends, and then those that have begun.
+func (l *listener) serve(ctx context.Context, handler http.Handler, log *slog.Logger) error {
+	server := &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout,
+		WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+	}
+	drained := make(chan error, 1)
+	context.AfterFunc(ctx, func() {
+		log.Info("finishing requests", "address", l.Addr())
+		ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
+		defer cancel()
+		drained <- server.Shutdown(ctx)
+	})
+	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve on %s: %w", l.Addr(), err)
+	}
+	return <-drained
+}
