@@ -59,7 +59,7 @@ const (
 
 	// patience is how long anything may take on a busy machine. It takes seconds.
 	patience = 3 * time.Minute
-	glance   = 50 * time.Millisecond
+	glance   = 100 * time.Millisecond
 )
 
 // tell tells the story once.

@@ -127,7 +127,11 @@ json.dump([jinja2.Template(t).render(**given["vars"]) for t in given["templates"
 	}
 	input, err := json.Marshal(map[string]any{"vars": variables(t), "templates": sources})
 	require.NoError(t, err)
-	python := exec.CommandContext(t.Context(), "python3", "-c", script)
+	interpreter := "/usr/bin/python3" // for which Debian packages jinja2
+	if _, err := os.Stat(interpreter); err != nil {
+		interpreter = "python3"
+	}
+	python := exec.CommandContext(t.Context(), interpreter, "-c", script)
 	python.Stdin = bytes.NewReader(input)
 	output, err := python.Output()
 	if err != nil && os.Getenv("CI") == "" {

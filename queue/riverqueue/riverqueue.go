@@ -32,7 +32,7 @@ import (
 // Defaults of a Config.
 const (
 	DefaultWorkers         = 8
-	DefaultShutdownTimeout = 20 * time.Second
+	DefaultShutdownTimeout = time.Minute
 )
 
 // A Config says how to work. The zero value is ready to use.
