@@ -148,12 +148,12 @@ func TestParameters(t *testing.T) {
 	handler, err := legacy.New(configured(granting()))
 	require.NoError(t, err)
 	for query, want := range map[string]string{
-		"key=unknown&key=" + key:     `{"ssid":5,"hosts":["n7.ci.example.net"]}`,
-		"key=" + key + "&key=":       `{"detail":"Not authenticated"}`,
-		"key=" + key + "&count=%2B1": `{"ssid":5,"hosts":["n7.ci.example.net"]}`,
-		"key=" + key + "&count=":     `{"detail":[{"loc":["query","count"],"msg":"value is not a valid integer","type":"type_error.integer"}]}`,
-		"key=" + key + "&count=1%zz": `{"detail":[{"loc":["query","count"],"msg":"value is not a valid integer","type":"type_error.integer"}]}`,
-		"key=" + key + ";count=1":    `{"detail":"Forbidden"}`,
+		"key=unknown&key=" + key:                           `{"ssid":5,"hosts":["n7.ci.example.net"]}`,
+		"key=" + key + "&key=":                             `{"detail":"Not authenticated"}`,
+		"key=" + key + "&count=%2B1":                       `{"ssid":5,"hosts":["n7.ci.example.net"]}`,
+		"key=" + key + "&count=":                           `{"detail":[{"loc":["query","count"],"msg":"value is not a valid integer","type":"type_error.integer"}]}`,
+		"key=" + key + "&count=1%zz":                       `{"detail":[{"loc":["query","count"],"msg":"value is not a valid integer","type":"type_error.integer"}]}`,
+		"key=" + key + ";count=1":                          `{"detail":"Forbidden"}`,
 		"key=" + key + "&count=99999999999999999999&ssid=": `{"ssid":5,"hosts":["n7.ci.example.net"]}`,
 	} {
 		w := httptest.NewRecorder()
@@ -203,7 +203,7 @@ func TestLog(t *testing.T) {
 	cfg := configured(&upstream{status: http.StatusUnprocessableEntity, answer: `{"detail": "can't reserve nodes: quantity=1 pool='small'"}`})
 	cfg.Logger = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	id := get(t, cfg, "/Node/get", "key", key).Header().Get("X-Request-Id")
-	require.Regexp(t, `level=INFO .*pool='small'.* request_id=`+id+`|request_id=`+id+` .*pool='small'`, log.String())
+	require.Regexp(t, `level=INFO .* request_id=`+id+` err=.*pool='small'`, log.String())
 	require.Regexp(t, `request_id=`+id+` method=GET path=/Node/get status=200 tenant=tenant`, log.String())
 
 	for _, path := range []string{"/Node/get/" + key, "/Node/get%3Fkey=" + key, "/Node/get&key=" + key} {

@@ -2,6 +2,7 @@ package ansible
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/duffy-ci/duffy/backend"
@@ -26,7 +27,7 @@ func (s section) at(key string) []string { return append(slices.Clone(s.path), k
 
 // only complains about keys other than the known ones.
 func (s section) only(known ...string) {
-	for key := range s.values {
+	for _, key := range slices.Sorted(maps.Keys(s.values)) {
 		if !slices.Contains(known, key) {
 			s.wrong(key, "unknown setting, there are %q", known)
 		}

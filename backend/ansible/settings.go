@@ -3,8 +3,10 @@ package ansible
 import (
 	"encoding/json"
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/duffy-ci/duffy/backend"
 	"github.com/duffy-ci/duffy/internal/jinja"
@@ -89,8 +91,8 @@ func (s section) checkPlaybook(topdir string, p *playbook) {
 // checkVars compiles the templates that jinja.RenderAll would find, and sees that
 // the rest can be handed to a playbook.
 func (s section) checkVars() {
-	for key, value := range s.values {
-		switch value := value.(type) {
+	for _, key := range slices.Sorted(maps.Keys(s.values)) {
+		switch value := s.values[key].(type) {
 		case string:
 			if _, err := jinja.Compile(value); err != nil {
 				s.wrong(key, "template: %w", err)

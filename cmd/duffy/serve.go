@@ -34,14 +34,11 @@ type workerCmd struct {
 }
 
 func (c *workerCmd) Run(ctx context.Context, p *program) error {
-	s, err := p.start(ctx)
+	s, err := p.startWorker(ctx)
 	if err != nil {
 		return err
 	}
 	defer s.duffy.Close()
-	if err := s.cfg.CheckPools(duffy.Options{}); err != nil {
-		return err
-	}
 	if err := s.duffy.Check(ctx); err != nil {
 		return err
 	}
@@ -51,14 +48,11 @@ func (c *workerCmd) Run(ctx context.Context, p *program) error {
 type runCmd struct{ listenFlags }
 
 func (c *runCmd) Run(ctx context.Context, p *program) error {
-	s, err := p.start(ctx)
+	s, err := p.startWorker(ctx)
 	if err != nil {
 		return err
 	}
 	defer s.duffy.Close()
-	if err := s.cfg.CheckPools(duffy.Options{}); err != nil {
-		return err
-	}
 	legacyAPI, err := s.legacyAPI()
 	if err != nil {
 		return err
@@ -100,6 +94,19 @@ func (p *program) start(ctx context.Context) (*service, error) {
 		return nil, err
 	}
 	return &service{p, d, cfg, files, log}, nil
+}
+
+// startWorker is start for those who provision nodes. It refuses pools that are
+// misconfigured before the database is opened, which SQLite's comes to exist by.
+func (p *program) startWorker(ctx context.Context) (*service, error) {
+	cfg, err := duffy.LoadConfig(p.paths()...)
+	if err != nil {
+		return nil, err
+	}
+	if err := cfg.CheckPools(duffy.Options{}); err != nil {
+		return nil, err
+	}
+	return p.start(ctx)
 }
 
 // serviceLogger returns a logger that has been told what is ignored.
