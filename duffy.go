@@ -112,6 +112,9 @@ func New(ctx context.Context, cfg Config, opts Options) (*Duffy, error) {
 		log = slog.New(slog.DiscardHandler)
 	}
 	log = slog.New(httpapi.LogHandler(log.Handler()))
+	if cfg.Database == "" {
+		return nil, errors.New("there is no database: set database.url in the configuration")
+	}
 	database, err := db.Open(ctx, cfg.Database, db.Config{Logger: log})
 	if err != nil {
 		return nil, err

@@ -47,6 +47,11 @@ func (h *handler) nodeGet(ctx context.Context, c *call) answer {
 		c.log.InfoContext(ctx, "no pool for these nodes", "wanted", wanted, "count", count, "err", err)
 		return ok(notAllocated)
 	}
+	return h.request(ctx, c, count, pool)
+}
+
+// request asks for a session.
+func (h *handler) request(ctx context.Context, c *call, count int, pool string) answer {
 	session, err := c.api.RequestSession(ctx, apiv1.SessionCreate{
 		NodesSpecs: []apiv1.NodesSpec{{Quantity: apiv1.Integer(count), Pool: pool}},
 	})

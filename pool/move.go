@@ -41,10 +41,14 @@ func (s *Service) fail(ctx context.Context, db bun.IDB, from State, owner, reaso
 		q = q.Where("lease_owner = ?", owner)
 	}
 	nodes, err := returning(ctx, q)
-	for _, n := range nodes {
-		s.log.WarnContext(ctx, "node failed", "node", n.ID, "pool", n.Pool, "while", from, "reason", reason)
-	}
+	s.logFailed(ctx, nodes, from, reason)
 	return nodes, err
+}
+
+func (s *Service) logFailed(ctx context.Context, nodes []*Node, while State, reason string) {
+	for _, r := range s.runs(nodes) {
+		s.log.WarnContext(ctx, "nodes failed", "nodes", r.nodes, "pool", r.pool, "while", while, "reason", reason)
+	}
 }
 
 func returning(ctx context.Context, q *bun.UpdateQuery) ([]*Node, error) {

@@ -151,6 +151,7 @@ func (s *Service) late(ctx context.Context, n *Node, hostname string, result bac
 // in got it left something behind, which is cleaned up.
 func (s *Service) unprovisioned(ctx context.Context, owner, reason string, nodes []*Node, got map[int64]backend.Node) error {
 	return s.db.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {
+		var nothing []int64
 		for _, n := range nodes {
 			var err error
 			switch halfMade := got[n.ID]; {
@@ -159,9 +160,14 @@ func (s *Service) unprovisioned(ctx context.Context, owner, reason string, nodes
 			case n.Reusable:
 				err = s.returnUnused(ctx, tx, owner, reason, n)
 			default:
-				_, err = s.fail(ctx, tx, Provisioning, owner, reason, false, n.ID)
+				nothing = append(nothing, n.ID)
 			}
 			if err != nil {
+				return err
+			}
+		}
+		if len(nothing) > 0 {
+			if _, err := s.fail(ctx, tx, Provisioning, owner, reason, false, nothing...); err != nil {
 				return err
 			}
 		}
@@ -235,9 +241,7 @@ func (s *Service) startOver(ctx context.Context, why string, nodes []*Node) erro
 			if err != nil {
 				return err
 			}
-			for _, n := range failed {
-				s.log.WarnContext(ctx, "node failed", "node", n.ID, "pool", n.Pool, "while", Provisioning, "reason", reason)
-			}
+			s.logFailed(ctx, failed, Provisioning, reason)
 		}
 		return s.queue.Insert(ctx, tx, append(s.provisionJobs(again), s.FillJobs(poolsOf(nodes)...)...)...)
 	})

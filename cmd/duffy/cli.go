@@ -20,6 +20,7 @@ type program struct {
 	Config   []string `name:"config" short:"c" type:"existingpath" sep:"none" help:"Configuration files or directories, instead of the default ones." placeholder:"FILE_OR_DIR"`
 
 	stdout, stderr io.Writer
+	concurrency    int // how many playbooks run at once, zero leaves it to the configuration
 }
 
 type cli struct {
@@ -30,7 +31,7 @@ type cli struct {
 	Migration migrationCmd   `cmd:"" help:"Handle changes of the database's schema."`
 	Serve     serveCmd       `cmd:"" help:"Serve the REST API."`
 	Legacy    serveLegacyCmd `cmd:"" name:"serve-legacy" help:"Serve the legacy API (/Node/get and so on) over a REST API."`
-	Worker    workerCmd      `cmd:"" help:"Do the background work."`
+	Worker    workerCmd      `cmd:"" passthrough:"" help:"Do the background work."`
 	Run       runCmd         `cmd:"" help:"Do all in one process: serve the REST API, the legacy API if it is configured, and do the background work."`
 	Conf      configCmd      `cmd:"" name:"config" help:"Check and dump the configuration."`
 	Admin     adminCmd       `cmd:"" help:"Administrate tenants, on the database, without a server."`
@@ -145,6 +146,9 @@ func (p *program) open(ctx context.Context, log *slog.Logger) (*duffy.Duffy, duf
 	cfg, err := duffy.LoadConfig(p.paths()...)
 	if err != nil {
 		return nil, cfg, err
+	}
+	if p.concurrency > 0 {
+		cfg.LongWorkers, cfg.Ansible.Concurrency = p.concurrency, p.concurrency
 	}
 	d, err := duffy.New(ctx, cfg, duffy.Options{Logger: log})
 	return d, cfg, err

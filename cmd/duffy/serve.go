@@ -29,22 +29,6 @@ func (c *serveCmd) Run(ctx context.Context, p *program) error {
 	return s.serve(ctx, c.listenFlags)
 }
 
-type workerCmd struct {
-	Args []string `arg:"" optional:"" passthrough:"" help:"Options of Duffy 3's worker: --concurrency=N sets how many playbooks run at once, others have no meaning here."`
-}
-
-func (c *workerCmd) Run(ctx context.Context, p *program) error {
-	s, err := p.startWorker(ctx)
-	if err != nil {
-		return err
-	}
-	defer s.duffy.Close()
-	if err := s.duffy.Check(ctx); err != nil {
-		return err
-	}
-	return s.duffy.Work(ctx)
-}
-
 type runCmd struct{ listenFlags }
 
 func (c *runCmd) Run(ctx context.Context, p *program) error {

@@ -32,7 +32,8 @@ type App struct {
 	AnonymousRead bool
 }
 
-// Metaclient is the server of the legacy API.
+// Metaclient is the server of the legacy API. Its templates and regular
+// expressions are checked by package legacy.
 type Metaclient struct {
 	LogLevel string // trace, debug, info, warning, error or critical
 	Host     string // to listen on
