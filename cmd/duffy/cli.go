@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"strings"
 
 	"github.com/alecthomas/kong"
@@ -17,10 +18,20 @@ import (
 // A program is what commands share: the global flags and what depends on them.
 type program struct {
 	LogLevel logLevel `name:"loglevel" short:"l" help:"Least level to log: trace, debug, info, warning, error or critical." placeholder:"LEVEL"`
-	Config   []string `name:"config" short:"c" type:"existingpath" sep:"none" help:"Configuration files or directories, instead of the default ones." placeholder:"FILE_OR_DIR"`
+	Config   []string `name:"config" short:"c" sep:"none" help:"Configuration files or directories, instead of the default ones." placeholder:"FILE_OR_DIR"`
 
 	stdout, stderr io.Writer
 	concurrency    int // how many playbooks run at once, zero leaves it to the configuration
+}
+
+// Validate implements kong's hook of that name.
+func (p *program) Validate() error {
+	for _, path := range p.Config {
+		if _, err := os.Stat(path); err != nil {
+			return fmt.Errorf("--config: %w", err)
+		}
+	}
+	return nil
 }
 
 type cli struct {
