@@ -23,7 +23,8 @@ type Backend interface {
 	// fails them all, and its text is shown to operators as the reason. What is
 	// known of a machine that cannot be used is worth returning all the same, if
 	// need be with the error: a node without an IPAddr has failed, and is
-	// deprovisioned by what its Provision tells.
+	// deprovisioned by what its Provision tells. So is a machine that nobody asked
+	// for, which is returned with the ID 0.
 	Provision(ctx context.Context, req Request) ([]Node, error)
 
 	// Deprovision removes the requested nodes, or makes them ready to be

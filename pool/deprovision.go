@@ -65,8 +65,9 @@ func (s *Service) decontextualize(ctx context.Context, nodes []*Node) {
 // settleDeprovisioned writes down what became of nodes. stopped tells that the run
 // had to end early.
 func (s *Service) settleDeprovisioned(ctx context.Context, owner string, nodes []*Node,
-	got map[int64]backend.Node, runErr error, stopped bool,
+	results []backend.Node, runErr error, stopped bool,
 ) error {
+	got := byID(results)
 	return s.db.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {
 		var jobs []queue.Job
 		for _, n := range nodes {

@@ -23,6 +23,7 @@ type lab struct {
 	*testing.T
 	db       *db.DB
 	machines *fake.Backend
+	backends map[string]backend.Backend
 	pools    *pool.Service
 	jobs     *queuetest.Recorder
 	mux      queue.Mux
@@ -35,8 +36,9 @@ func newLab(t *testing.T, d *db.DB, pools ...pool.Config) *lab {
 	l.jobs = &queuetest.Recorder{Now: clock}
 	set, err := pool.NewSet(pools...)
 	require.NoError(t, err)
+	l.backends = map[string]backend.Backend{"fake": l.machines}
 	l.pools = pool.New(d.DB, l.jobs, pool.ServiceConfig{
-		Pools: set, Backends: map[string]backend.Backend{"fake": l.machines},
+		Pools: set, Backends: l.backends,
 		Contextualizer: l.machines, Now: clock, Lease: time.Minute,
 	})
 	l.pools.Handle(&l.mux)

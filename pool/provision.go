@@ -41,7 +41,7 @@ func (s *Service) provision(ctx context.Context, j provisionJob) error {
 func (s *Service) run(ctx context.Context, c *Config, pool string, nodes []*Node,
 	call func(backend.Backend, context.Context, backend.Request) ([]backend.Node, error),
 	limit func(*Config) time.Duration,
-) (map[int64]backend.Node, error) {
+) ([]backend.Node, error) {
 	if c == nil || c.Abstract {
 		return nil, fmt.Errorf("pool '%s' not found", pool)
 	}
@@ -60,11 +60,15 @@ func (s *Service) run(ctx context.Context, c *Config, pool string, nodes []*Node
 	if err != nil && errors.Is(context.Cause(ctx), errTimeLimit) {
 		err = fmt.Errorf("%w of %s: %w", errTimeLimit, limit(c), err)
 	}
-	byID := make(map[int64]backend.Node, len(got))
-	for _, n := range got {
-		byID[n.ID] = n
+	return got, err
+}
+
+func byID(nodes []backend.Node) map[int64]backend.Node {
+	m := make(map[int64]backend.Node, len(nodes))
+	for _, n := range nodes {
+		m[n.ID] = n
 	}
-	return byID, err
+	return m
 }
 
 var errTimeLimit = errors.New("not finished within the time limit")
@@ -72,9 +76,10 @@ var errTimeLimit = errors.New("not finished within the time limit")
 // settleProvisioned writes down what became of nodes. stopped tells that the run
 // had to end early.
 func (s *Service) settleProvisioned(ctx context.Context, owner string, c *Config, nodes []*Node,
-	got map[int64]backend.Node, runErr error, stopped bool,
+	results []backend.Node, runErr error, stopped bool,
 ) error {
-	var errs []error
+	errs := []error{s.keepSurplus(ctx, nodes[0].Pool, results)}
+	got := byID(results)
 	var missing []*Node
 	worked := false
 	for _, n := range nodes {
@@ -134,6 +139,29 @@ func (s *Service) ready(ctx context.Context, owner string, n *Node, result backe
 	}
 	s.log.InfoContext(ctx, "node ready", "node", n.ID, "pool", n.Pool, "hostname", hostname, "ipaddr", result.IPAddr)
 	return true, nil
+}
+
+// keepSurplus makes nodes of machines that a backend made and nobody asked for,
+// so that they are cleaned up. One that another node is known by stays failed.
+func (s *Service) keepSurplus(ctx context.Context, pool string, results []backend.Node) error {
+	const reason = "the backend made more nodes than it was asked for"
+	now := s.now()
+	var surplus []*Node
+	for _, r := range results {
+		if r.ID == 0 && len(r.Provision) > 0 {
+			surplus = append(surplus, &Node{
+				State: Failed, Pool: pool, Hostname: r.Hostname, IPAddr: r.IPAddr,
+				Data:      Data{"provision": r.Provision, "error": failure(now, reason)},
+				CreatedAt: now, StateSince: &now, RetryAt: &now,
+			})
+		}
+	}
+	if len(surplus) == 0 {
+		return nil
+	}
+	_, err := s.db.NewInsert().Model(&surplus).Returning("id").Exec(ctx)
+	s.logFailed(ctx, surplus, Provisioning, reason)
+	return err
 }
 
 // late keeps what a backend said about a node that was given up meanwhile, so

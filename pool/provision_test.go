@@ -1,6 +1,7 @@
 package pool_test
 
 import (
+	"context"
 	"errors"
 	"sync"
 	"testing"
@@ -119,6 +120,50 @@ func TestBackendReturnsNoAddress(t *testing.T) {
 		n, err := l.pools.Node(t.Context(), failed[0].ID)
 		require.NoError(t, err)
 		require.Equal(t, pool.Done, n.State)
+	})
+}
+
+// surplus is a backend that makes one machine too many, now and then.
+type surplus struct {
+	*fake.Backend
+	extra backend.Node
+	times int
+}
+
+func (s *surplus) Provision(ctx context.Context, req backend.Request) ([]backend.Node, error) {
+	nodes, err := s.Backend.Provision(ctx, req)
+	if s.times > 0 {
+		s.times--
+		made, _ := s.Backend.Provision(ctx, backend.Request{Nodes: []backend.Node{{ID: 77}}})
+		s.extra = made[0]
+		s.extra.ID = 0
+		nodes = append(nodes, s.extra)
+	}
+	return nodes, err
+}
+
+func (s *surplus) Deprovision(ctx context.Context, req backend.Request) ([]backend.Node, error) {
+	for _, n := range req.Nodes {
+		if n.IPAddr == s.extra.IPAddr {
+			_, err := s.Backend.Deprovision(ctx, backend.Request{Nodes: []backend.Node{{ID: 77}}})
+			return req.Nodes, err
+		}
+	}
+	return s.Backend.Deprovision(ctx, req)
+}
+
+func TestBackendMakesTooMany(t *testing.T) {
+	t.Parallel()
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		l := newLab(t, d, throwAway("a", 1))
+		l.backends["fake"] = &surplus{Backend: l.machines, times: 1}
+		l.later(0)
+		require.Len(t, l.nodes(pool.Ready), 1)
+		require.Len(t, l.machines.Machines(), 2)
+		l.later(time.Minute)
+		require.Len(t, l.nodes(pool.Ready), 1)
+		require.Empty(t, l.nodes(pool.Failed))
+		require.Len(t, l.machines.Machines(), 1, "nothing leaks")
 	})
 }
 

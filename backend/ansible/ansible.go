@@ -101,9 +101,9 @@ func (b *Backend) Provision(ctx context.Context, req backend.Request) ([]backend
 	if err != nil {
 		return nil, err
 	}
-	usable, halfMade, faults := pair(req.Nodes, results)
+	usable, unusable, faults := pair(req.Nodes, results)
 	provisioned, err := b.some(req, s.provision, usable, faults)
-	return append(provisioned, halfMade...), err
+	return append(provisioned, unusable...), err
 }
 
 // Deprovision runs the pool's deprovision playbook once, for all nodes of req. A

@@ -10,9 +10,9 @@ import (
 )
 
 // pair gives each node the result at its position. Those whose result has no
-// usable address are half-made; of the others, nothing is known. Faults tell why
-// nodes are not usable.
-func pair(nodes []backend.Node, results []any) (usable, halfMade []backend.Node, faults []string) {
+// usable address are to be cleaned up, as are those that nobody asked for; of the
+// others, nothing is known. Faults tell why nodes are not usable.
+func pair(nodes []backend.Node, results []any) (usable, unusable []backend.Node, faults []string) {
 	for i, node := range nodes {
 		if i >= len(results) {
 			faults = append(faults, fmt.Sprintf("duffy_out.nodes has %d entries, but %d were asked for", len(results), len(nodes)))
@@ -28,21 +28,27 @@ func pair(nodes []backend.Node, results []any) (usable, halfMade []backend.Node,
 		address, ok := result["ipaddr"].(string)
 		if !ok {
 			faults = append(faults, fmt.Sprintf("duffy_out.nodes[%d] has no ipaddr", i))
-			halfMade = append(halfMade, node)
+			unusable = append(unusable, node)
 			continue
 		}
 		if _, err := netip.ParseAddr(address); err != nil {
 			faults = append(faults, fmt.Sprintf("duffy_out.nodes[%d].ipaddr is %q, which is not an IP address", i, address))
-			halfMade = append(halfMade, node)
+			unusable = append(unusable, node)
 			continue
 		}
 		node.IPAddr = address
 		usable = append(usable, node)
 	}
 	for i := len(nodes); i < len(results); i++ {
-		faults = append(faults, fmt.Sprintf("duffy_out.nodes[%d] is more than was asked for, nobody will remove it: %s", i, brief(results[i])))
+		faults = append(faults, fmt.Sprintf("duffy_out.nodes[%d] is more than was asked for: %s", i, brief(results[i])))
+		if result, ok := results[i].(map[string]any); ok {
+			surplus := backend.Node{Provision: result}
+			surplus.IPAddr, _ = result["ipaddr"].(string)
+			surplus.Hostname, _ = result["hostname"].(string)
+			unusable = append(unusable, surplus)
+		}
 	}
-	return usable, halfMade, faults
+	return usable, unusable, faults
 }
 
 // match finds the nodes that results are about: all values of a result equal the

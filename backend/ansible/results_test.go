@@ -32,7 +32,7 @@ func TestProvisionResults(t *testing.T) {
 		"by position":   {`[{"ipaddr": "192.0.2.1"}, {"ipaddr": "2001:db8::2"}]`, map[int64]string{5: "192.0.2.1", 3: "2001:db8::2"}, ""},
 		"too few":       {`[{"ipaddr": "192.0.2.1"}]`, map[int64]string{5: "192.0.2.1"}, ""},
 		"none":          {`[]`, map[int64]string{}, "duffy_out.nodes has 0 entries, but 2 were asked for"},
-		"too many":      {`[{"ipaddr": "192.0.2.1"}, {"ipaddr": "192.0.2.2"}, {"ipaddr": "192.0.2.3"}]`, map[int64]string{5: "192.0.2.1", 3: "192.0.2.2"}, ""},
+		"too many":      {`[{"ipaddr": "192.0.2.1"}, {"ipaddr": "192.0.2.2"}, {"ipaddr": "192.0.2.3"}]`, map[int64]string{5: "192.0.2.1", 3: "192.0.2.2", 0: "192.0.2.3"}, ""},
 		"one is bad":    {`[{"ipaddr": "nowhere"}, {"ipaddr": "192.0.2.2"}]`, map[int64]string{5: "", 3: "192.0.2.2"}, ""},
 		"all are bad":   {`[{"ipaddr": "nowhere"}, {"hostname": "x"}]`, map[int64]string{5: "", 3: ""}, `duffy_out.nodes[0].ipaddr is "nowhere", which is not an IP address; duffy_out.nodes[1] has no ipaddr`},
 		"null, numbers": {`[{"ipaddr": null}, {"ipaddr": 7}]`, map[int64]string{5: "", 3: ""}, "duffy_out.nodes[0] has no ipaddr; duffy_out.nodes[1] has no ipaddr"},
