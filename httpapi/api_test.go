@@ -157,6 +157,28 @@ func TestEverySecuredOperationAsksForCredentials(t *testing.T) {
 	require.Equal(t, map[string]int{"secured": 9, "optional": 1, "open": 3}, counts)
 }
 
+// TestDescriptionIsTrue compares an error with what the API says of errors.
+func TestDescriptionIsTrue(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	doc := s.do(t, nobody, "GET", "/openapi.json", "").body
+	at := func(path ...string) any {
+		var v any = doc
+		for _, key := range path {
+			v = v.(map[string]any)[key]
+		}
+		return v
+	}
+	require.Equal(t, map[string]any{"$ref": "#/components/schemas/Problem"},
+		at("paths", "/api/v1/sessions", "post", "responses", "422", "content", "application/json", "schema"))
+	known := at("components", "schemas", "Problem", "properties").(map[string]any)
+	a := s.do(t, s.alice, "POST", "/api/v1/sessions", `{"nodes_specs": [{"pool": "a", "quantity": "many"}]}`)
+	for key := range a.body {
+		require.Contains(t, known, key)
+	}
+	require.NotEmpty(t, a.body["errors"])
+}
+
 func TestAnonymousReadingCanBeSwitchedOff(t *testing.T) {
 	t.Parallel()
 	s := newStage(t, func(cfg *httpapi.Config) { cfg.NoAnonymousRead = true })

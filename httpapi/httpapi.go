@@ -61,6 +61,7 @@ func New(cfg Config) http.Handler {
 	a.pools(v1)
 	a.nodes(v1)
 	a.tenants(v1)
+	describeProblems(root.OpenAPI())
 	mux.Handle("/docs/", docs())
 	return a.observe(routed(mux))
 }

@@ -21,6 +21,27 @@ func registerSchemas(r huma.Registry) {
 	alias[apiv1.Optional[string], nullable[text]](r)
 }
 
+// describeProblems corrects what huma says of errors, which are its own kind
+// unless a global variable of it is changed.
+func describeProblems(doc *huma.OpenAPI) {
+	problem := doc.Components.Schemas.Schema(reflect.TypeFor[apiv1.Problem](), true, "")
+	for _, path := range doc.Paths {
+		for _, op := range []*huma.Operation{path.Get, path.Post, path.Put} {
+			if op == nil {
+				continue
+			}
+			for _, response := range op.Responses {
+				if response.Content["application/problem+json"] != nil {
+					response.Content = map[string]*huma.MediaType{"application/json": {Schema: problem}}
+				}
+			}
+		}
+	}
+	schemas := doc.Components.Schemas.Map()
+	delete(schemas, "ErrorModel")
+	delete(schemas, "ErrorDetail")
+}
+
 func alias[T, Schema any](r huma.Registry) {
 	r.RegisterTypeAlias(reflect.TypeFor[T](), reflect.TypeFor[Schema]())
 }
