@@ -191,43 +191,12 @@ func (c Config) CheckPools(opts Options) error {
 	return errors.Join(errs...)
 }
 
-// A migrator is a queue that keeps tables of its own in the database.
-type migrator interface {
-	Migrate(ctx context.Context) error
-	Current(ctx context.Context) error
-}
-
-// Migrate brings the database's schema up to date, also that of Duffy 3, which
-// still works on it afterwards. Doing it twice, or in two processes at once, is
-// harmless.
-func (d *Duffy) Migrate(ctx context.Context) error {
-	if _, _, err := db.Migrate(ctx, d.db); err != nil {
-		return err
-	}
-	if m, ok := d.queue.(migrator); ok {
-		return m.Migrate(ctx)
-	}
-	return nil
-}
-
-// Check returns an error that says what to do unless the database's schema is
-// what this version of Duffy works with.
-func (d *Duffy) Check(ctx context.Context) error {
-	if err := db.Current(ctx, d.db); err != nil {
-		return err
-	}
-	if m, ok := d.queue.(migrator); ok {
-		return m.Current(ctx)
-	}
-	return nil
-}
-
 // Handler returns the REST API, see [httpapi]. It may be mounted in any mux
-// under / or at /api/v1, /openapi.json and /docs/.
+// under / or at /api/v1/, /openapi.json, /docs/, /healthz and /readyz.
 func (d *Duffy) Handler() http.Handler {
 	return httpapi.New(httpapi.Config{
 		Tenants: d.Tenants, Pools: d.Pools, Sessions: d.Sessions,
-		NoAnonymousRead: d.cfg.NoAnonymousRead, Version: Version(), Logger: d.log,
+		Ready: d.Check, NoAnonymousRead: d.cfg.NoAnonymousRead, Version: Version(), Logger: d.log,
 	})
 }
 
@@ -281,6 +250,10 @@ func (d *Duffy) reconcile(ctx context.Context) {
 		}
 	}
 }
+
+// DB returns the database, for those who want to begin the transactions that the
+// services' methods ending in Tx take part in.
+func (d *Duffy) DB() *bun.DB { return d.db.DB }
 
 // Close closes the database. Nothing must be running any more.
 func (d *Duffy) Close() error { return d.db.Close() }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"log/slog"
 	"net/http"
@@ -302,6 +303,19 @@ func TestDocsNeedNoInternet(t *testing.T) {
 		require.Equal(t, 200, s.do(t, nobody, "GET", asset[1], "").status, asset[1])
 	}
 	require.Equal(t, 307, s.do(t, nobody, "GET", "/docs", "").status)
+}
+
+func TestHealth(t *testing.T) {
+	t.Parallel()
+	var broken error
+	s := newStage(t, func(cfg *httpapi.Config) { cfg.Ready = func(context.Context) error { return broken } })
+	require.Equal(t, 200, s.do(t, nobody, "GET", "/healthz", "").status)
+	require.Equal(t, 200, s.do(t, nobody, "GET", "/readyz", "").status)
+	broken = errors.New("postgresql://user:secret@host does not answer")
+	require.Equal(t, 200, s.do(t, nobody, "GET", "/healthz", "").status, "restarting the process does not help")
+	a := s.do(t, nobody, "GET", "/readyz", "")
+	require.Equal(t, 503, a.status)
+	require.NotContains(t, a.text, "secret")
 }
 
 func TestRequestsAreLogged(t *testing.T) {

@@ -26,6 +26,9 @@ type Config struct {
 	Pools    *pool.Service
 	Sessions *session.Service
 
+	// Ready tells whether requests can be answered, for /readyz; nil is always.
+	Ready func(context.Context) error
+
 	// NoAnonymousRead has GET of sessions, pools and nodes, which Duffy 3 answers
 	// to anybody, require credentials.
 	NoAnonymousRead bool
@@ -46,8 +49,9 @@ type api struct {
 	log *slog.Logger
 }
 
-// New returns a handler of the API, of /openapi.json and of /docs. It is safe
-// for concurrent use.
+// New returns a handler of the API, of /openapi.json and of /docs, and for those
+// who look after the process of /healthz, which tells that it lives, and /readyz,
+// which tells that it can answer requests. It is safe for concurrent use.
 func New(cfg Config) http.Handler {
 	a := &api{cfg, cfg.Logger}
 	if a.log == nil {
@@ -63,6 +67,8 @@ func New(cfg Config) http.Handler {
 	a.tenants(v1)
 	describeProblems(root.OpenAPI())
 	mux.Handle("/docs/", docs())
+	mux.HandleFunc("GET /healthz", a.healthy)
+	mux.HandleFunc("GET /readyz", a.ready)
 	return a.observe(routed(mux))
 }
 
