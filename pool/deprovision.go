@@ -2,6 +2,7 @@ package pool
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -24,7 +25,7 @@ const (
 // and that nobody works on.
 func (s *Service) deprovision(ctx context.Context, j deprovisionJob) error {
 	owner := NewOwner()
-	nodes, err := s.claim(ctx, Deprovisioning, owner, j.Nodes)
+	nodes, err := s.claim(ctx, Deprovisioning, owner, j.Pool, j.Nodes)
 	if err != nil || len(nodes) == 0 {
 		return err
 	}
@@ -80,6 +81,8 @@ func (s *Service) settleDeprovisioned(ctx context.Context, owner string, nodes [
 				var freed []*Node
 				freed, err = returning(ctx, s.freed(tx, Deprovisioning, n))
 				more = s.deprovisionJobs(freed, time.Time{})
+			case errors.As(runErr, new(noPoolError)):
+				_, err = s.fail(ctx, tx, Deprovisioning, owner, "deprovisioning failed: "+runErr.Error(), true, n.ID)
 			default:
 				reason := fmt.Sprintf("the backend deprovisioned %d of %d nodes", len(got), len(nodes))
 				if runErr != nil {

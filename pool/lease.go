@@ -89,10 +89,12 @@ func (s *Service) extend(ctx context.Context, owner string) (int64, error) {
 	return res.RowsAffected()
 }
 
-// claim takes the lease on those nodes with ids that are in a state and that
-// nobody works on, and returns them.
-func (s *Service) claim(ctx context.Context, state State, owner string, ids []int64) ([]*Node, error) {
+// claim takes the lease on those nodes of a pool with ids that are in a state and
+// that nobody works on, and returns them. Since the job was inserted nodes may
+// have come to another pool.
+func (s *Service) claim(ctx context.Context, state State, owner, pool string, ids []int64) ([]*Node, error) {
 	return returning(ctx, s.update(s.db, state, ids...).
+		Where("COALESCE(pool, '') = ?", pool).
 		Where("lease_owner IS NULL").
 		Set("lease_owner = ?", owner).
 		Set("lease_until = ?", s.now().Add(s.cfg.Lease)))

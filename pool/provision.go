@@ -19,7 +19,7 @@ import (
 // that nobody works on.
 func (s *Service) provision(ctx context.Context, j provisionJob) error {
 	owner := NewOwner()
-	nodes, err := s.claim(ctx, Provisioning, owner, j.Nodes)
+	nodes, err := s.claim(ctx, Provisioning, owner, j.Pool, j.Nodes)
 	if err != nil || len(nodes) == 0 {
 		return err
 	}
@@ -43,7 +43,7 @@ func (s *Service) run(ctx context.Context, c *Config, pool string, nodes []*Node
 	limit func(*Config) time.Duration,
 ) ([]backend.Node, error) {
 	if c == nil || c.Abstract {
-		return nil, fmt.Errorf("pool '%s' not found", pool)
+		return nil, noPoolError(pool)
 	}
 	b := s.cfg.Backends[c.Backend]
 	if b == nil {
@@ -69,6 +69,17 @@ func byID(nodes []backend.Node) map[int64]backend.Node {
 		m[n.ID] = n
 	}
 	return m
+}
+
+// A noPoolError names a pool that has no configuration, or is empty if it is not
+// known which pool it is.
+type noPoolError string
+
+func (name noPoolError) Error() string {
+	if name == "" {
+		return "it is not known which pool the node is of"
+	}
+	return fmt.Sprintf("pool '%s' not found", string(name))
 }
 
 var errTimeLimit = errors.New("not finished within the time limit")

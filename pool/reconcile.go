@@ -22,7 +22,7 @@ const (
 // died, if takeOver is set, those whose job was lost, failed ones that can be
 // cleaned up; and it fills the pools. It may run anywhere, any number of times.
 func (s *Service) Reconcile(ctx context.Context, takeOver bool) error {
-	var errs []error
+	errs := []error{s.adopt(ctx)}
 	if takeOver {
 		errs = append(errs, s.takeOver(ctx))
 	}
@@ -31,6 +31,20 @@ func (s *Service) Reconcile(ctx context.Context, takeOver bool) error {
 		errs = append(errs, s.fills.do(ctx, c.Name, func() error { return s.Fill(ctx, c.Name) }))
 	}
 	return errors.Join(errs...)
+}
+
+// adopt has nodes that Duffy 3 was provisioning look like those of a worker that
+// died. They are not waiting for their first worker: an instance may exist.
+// Only Duffy 3 makes nodes that do not say since when they are in their state.
+func (s *Service) adopt(ctx context.Context) error {
+	now := s.now()
+	_, err := s.db.NewUpdate().Model((*Node)(nil)).
+		Where("state = ?", Provisioning).Where("retired_at IS NULL").
+		Where("state_since IS NULL").Where("lease_owner IS NULL").
+		Set("state_since = ?", now).
+		Set("lease_owner = ?", "Duffy 3").
+		Set("lease_until = ?", now).Exec(ctx)
+	return err
 }
 
 // takeOver frees nodes whose lease has run out.
@@ -85,11 +99,17 @@ func (s *Service) hint(ctx context.Context) error {
 	})
 }
 
-// cleanUp deprovisions failed nodes of which enough is known for that.
+// cleanUp deprovisions failed nodes of which enough is known for that. Those of
+// pools that have no configuration wait for it.
 func (s *Service) cleanUp(ctx context.Context) error {
+	var known []string
+	for _, c := range s.cfg.Pools.Concrete() {
+		known = append(known, c.Name)
+	}
 	var ids []int64
 	err := s.db.NewSelect().Model((*Node)(nil)).Column("id").
 		Where("state = ?", Failed).Where("retired_at IS NULL").
+		Where("pool IN (?)", bun.List(known)).
 		Where("retry_at <= ?", s.now()).Scan(ctx, &ids)
 	if err != nil {
 		return err

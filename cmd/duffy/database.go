@@ -10,31 +10,17 @@ import (
 	"github.com/duffy-ci/duffy/internal/db"
 )
 
-// database opens the configured database without the rest.
-func (p *program) database(ctx context.Context) (*db.DB, error) {
-	cfg, err := duffy.LoadConfig(p.paths()...)
-	if err != nil {
-		return nil, err
-	}
-	return db.Open(ctx, cfg.Database, db.Config{Logger: p.logger("warning")})
-}
-
 type setupDBCmd struct {
 	TestData bool `negatable:"" help:"Add tenants and nodes to test with. Their keys are known to everybody."`
 }
 
 func (c *setupDBCmd) Run(ctx context.Context, p *program) error {
-	d, cfg, err := p.open(ctx, p.logger("warning"))
+	d, _, err := p.open(ctx, p.logger("warning"))
 	if err != nil {
 		return err
 	}
 	defer d.Close()
-	database, err := db.Open(ctx, cfg.Database, db.Config{})
-	if err != nil {
-		return err
-	}
-	defer database.Close()
-	tables, err := db.HasTables(ctx, database)
+	tables, err := db.HasTables(ctx, d.DB())
 	if err != nil {
 		return err
 	}
@@ -47,7 +33,7 @@ func (c *setupDBCmd) Run(ctx context.Context, p *program) error {
 		return err
 	}
 	if c.TestData {
-		return p.addTestData(ctx, database)
+		return p.addTestData(ctx, d.DB())
 	}
 	return nil
 }
@@ -71,16 +57,16 @@ func (migrationCreateCmd) Run() error {
 type migrationDBVersionCmd struct{}
 
 func (migrationDBVersionCmd) Run(ctx context.Context, p *program) error {
-	database, err := p.database(ctx)
+	d, _, err := p.open(ctx, p.logger("warning"))
 	if err != nil {
 		return err
 	}
-	defer database.Close()
-	version, err := db.Version(ctx, database)
+	defer d.Close()
+	revision, err := d.Revision(ctx)
 	if err != nil {
 		return err
 	}
-	p.printf("%s\n", shown(version))
+	p.printf("%s\n", shown(revision))
 	return nil
 }
 
@@ -89,24 +75,14 @@ type migrationUpgradeCmd struct {
 }
 
 func (c *migrationUpgradeCmd) Run(ctx context.Context, p *program) error {
-	d, cfg, err := p.open(ctx, p.logger("warning"))
+	d, _, err := p.open(ctx, p.logger("warning"))
 	if err != nil {
 		return err
 	}
 	defer d.Close()
-	database, err := db.Open(ctx, cfg.Database, db.Config{})
+	from, to, err := d.Upgrade(ctx, c.Version)
 	if err != nil {
 		return err
-	}
-	defer database.Close()
-	from, to, err := db.Upgrade(ctx, database, c.Version)
-	if err != nil {
-		return err
-	}
-	if to.Head {
-		if err := d.Migrate(ctx); err != nil {
-			return err
-		}
 	}
 	if from == to {
 		p.printf("Nothing to upgrade.\n")
@@ -121,12 +97,12 @@ type migrationDowngradeCmd struct {
 }
 
 func (c *migrationDowngradeCmd) Run(ctx context.Context, p *program) error {
-	database, err := p.database(ctx)
+	d, _, err := p.open(ctx, p.logger("warning"))
 	if err != nil {
 		return err
 	}
-	defer database.Close()
-	from, to, err := db.Downgrade(ctx, database, c.Version)
+	defer d.Close()
+	from, to, err := d.Downgrade(ctx, c.Version)
 	if err != nil {
 		return err
 	}
@@ -140,7 +116,7 @@ func (c *migrationDowngradeCmd) Run(ctx context.Context, p *program) error {
 
 // shown is a revision in the words of Duffy 3, in which additions of later
 // versions have no name.
-func shown(r db.Revision) string {
+func shown(r duffy.Revision) string {
 	if r.Head {
 		return r.Duffy3 + " (head)"
 	}

@@ -44,6 +44,7 @@ func newFakeStage(t *testing.T) *fakeStage {
 	require.NoError(t, os.WriteFile(override, fmt.Appendf(nil, `
 database: {sqlalchemy: {sync_url: "sqlite:///%s/duffy.sqlite"}}
 ssh: {key-files: [%q]}
+tasks: {shutdown-timeout: 100ms}
 nodepools: {abstract: {namespaces: {mechanism: {type: fake}}}}
 `, dir, key.file), 0o600))
 	return &fakeStage{
@@ -87,6 +88,8 @@ func (f *fakeStage) start(t *testing.T) string {
 	t.Cleanup(func() { _ = f.end() })
 	return server.URL + httpapi.Prefix
 }
+
+func (f *fakeStage) hang(*testing.T) { f.machines.Inject(fake.Fault{In: fake.Provision, Hang: true}) }
 
 func (f *fakeStage) stop(t *testing.T) { require.NoError(t, f.end()) }
 

@@ -23,9 +23,12 @@ import (
 )
 
 const (
-	example  = "/run/example"       // a copy of examples/playbooks, where Duffy runs
-	override = "/run/override.yaml" // what is not as in the example
-	machines = "/run/machines"      // for files of machines
+	exampleDir   = "/run/example"       // a copy of examples/playbooks, where Duffy runs
+	overrideFile = "/run/override.yaml" // what is not as in the example
+	machinesDir  = "/run/machines"      // for files of machines
+	sshdFile     = "/run/machines-sshd" // what machines run as their sshd
+	hangFile     = "/run/hang"          // a file in whose presence that hangs
+	hangingFile  = "/run/hanging"       // a file that comes to exist when it does
 
 	bridge = "duffybr0" // of the example
 )
@@ -40,13 +43,15 @@ type host struct {
 // newHost prepares what the example's README does, with PostgreSQL, and without
 // waiting for playbooks when Duffy is to stop.
 func newHost(t *testing.T) *host {
+	script := fmt.Sprintf("#!/bin/sh\nif test -e %s; then touch %s; sleep 1h; fi\nexec /usr/sbin/sshd \"$@\"\n", hangFile, hangingFile)
+	require.NoError(t, os.WriteFile(sshdFile, []byte(script), 0o700))
 	text := fmt.Sprintf(`
 database: {sqlalchemy: {sync_url: %q}}
 tasks: {shutdown-timeout: 100ms}
-nodepools: {abstract: {namespaces: {mechanism: {ansible: {extra-vars: {state_dir: %q}}}}}}
-`, dbtest.PostgresURL(t), machines)
-	require.NoError(t, os.WriteFile(override, []byte(text), 0o600))
-	key, err := newDemoKey(filepath.Join(example, "duffy_key"))
+nodepools: {abstract: {namespaces: {mechanism: {ansible: {extra-vars: {state_dir: %q, sshd: %q}}}}}}
+`, dbtest.PostgresURL(t), machinesDir, sshdFile)
+	require.NoError(t, os.WriteFile(overrideFile, []byte(text), 0o600))
+	key, err := newDemoKey(filepath.Join(exampleDir, "duffy_key"))
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(key.file+".pub", []byte(key.authorized()), 0o600))
 	return &host{before: findTraces(t)}
@@ -54,10 +59,10 @@ nodepools: {abstract: {namespaces: {mechanism: {ansible: {extra-vars: {state_dir
 
 func (h *host) duffy(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
-	return runProgram(t, example, args...)
+	return runProgram(t, exampleDir, args...)
 }
 
-func (h *host) config() []string { return []string{"-c", "duffy.yaml", "-c", override} }
+func (h *host) config() []string { return []string{"-c", "duffy.yaml", "-c", overrideFile} }
 
 func (h *host) start(t *testing.T) string {
 	for _, command := range []string{"serve", "worker"} {
@@ -73,10 +78,10 @@ func (h *host) start(t *testing.T) string {
 	return url
 }
 
-// stop interrupts Duffy when it is making one machine, has one ready and two in
-// a session.
+func (h *host) hang(t *testing.T) { require.NoError(t, os.WriteFile(hangFile, nil, 0o600)) }
+
 func (h *host) stop(t *testing.T) {
-	require.Eventually(t, func() bool { return len(names(machines)) == 4 }, patience, glance)
+	require.Eventually(t, func() bool { return exists(hangingFile) }, patience, glance)
 	for _, s := range h.services {
 		require.NoError(t, s.Process.Signal(syscall.SIGTERM))
 	}
@@ -86,7 +91,11 @@ func (h *host) stop(t *testing.T) {
 }
 
 func (h *host) exists(t *testing.T, node apiv1.Node) bool {
-	_, err := os.Stat(fmt.Sprintf("/run/netns/%s-%d", bridge, number(node.ID)))
+	return exists(fmt.Sprintf("/run/netns/%s-%d", bridge, number(node.ID)))
+}
+
+func exists(file string) bool {
+	_, err := os.Stat(file)
 	return err == nil
 }
 
@@ -94,7 +103,7 @@ func (h *host) exists(t *testing.T, node apiv1.Node) bool {
 func number(node int64) int64 { return node + 2 }
 
 func (h *host) login(t *testing.T, node apiv1.Node, key demoKey, command string) (string, error) {
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), patience/4) // a machine that goes may leave it unanswered
 	defer cancel()
 	target, err := newDemoNode(node.ID, node.Pool, node.IPAddr, node.Data)
 	if err != nil {
@@ -116,18 +125,18 @@ func (h *host) login(t *testing.T, node apiv1.Node, key demoKey, command string)
 // drain removes the machines that outlive Duffy, as the example's README tells.
 func (h *host) drain(t *testing.T) {
 	var nodes []map[string]int64
-	for _, name := range names(machines) {
+	for _, name := range names(machinesDir) {
 		n, err := strconv.ParseInt(strings.TrimPrefix(name, bridge+"-"), 10, 64)
 		require.NoError(t, err)
 		nodes = append(nodes, map[string]int64{"id": n - number(0)})
 	}
 	require.NotEmpty(t, nodes)
-	vars, err := json.Marshal(map[string]any{"state_dir": machines, "duffy_in": map[string]any{"nodes": nodes}})
+	vars, err := json.Marshal(map[string]any{"state_dir": machinesDir, "duffy_in": map[string]any{"nodes": nodes}})
 	require.NoError(t, err)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "ansible-playbook", "playbooks/deprovision.yml", "-e", string(vars))
-	cmd.Dir = example
+	cmd.Dir = exampleDir
 	output, err := cmd.CombinedOutput()
 	require.NoError(t, err, "%s", output)
 	require.EventuallyWithT(t, func(c *assert.CollectT) {
@@ -144,7 +153,7 @@ type runningService struct {
 }
 
 func startService(t *testing.T, args ...string) *runningService {
-	s := &runningService{Cmd: programIn(t.Context(), t, example, args...), ended: make(chan struct{})}
+	s := &runningService{Cmd: programIn(t.Context(), t, exampleDir, args...), ended: make(chan struct{})}
 	s.Stdout, s.Stderr = &s.output, &s.output
 	s.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	require.NoError(t, s.Start())

@@ -29,9 +29,9 @@ func TestEndToEnd(t *testing.T) {
 // inHost is a variable in whose presence the test is in a host of its own.
 const inHost = "DUFFY_TEST_IN_HOST"
 
-// makeHost makes one of namespaces and runs a command in it: processes, network,
-// /run and /tmp are its own, and go with it. It is the first process there, which
-// is to adopt those that lose their parents.
+// makeHost makes a host of new namespaces and runs a test binary in it: network,
+// processes, /run and /tmp are its own, and go with it. The shell is the first
+// process there and adopts those that lose their parents.
 const makeHost = `
 mount -t tmpfs tmpfs /run
 mkdir /run/example

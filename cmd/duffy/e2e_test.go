@@ -28,7 +28,10 @@ type stage interface {
 
 	// start has Duffy serve and work, and returns the URL of its API, which answers.
 	start(t *testing.T) string
-	// stop ends that in good order. The machines stay.
+	// hang has machines never be finished that are made from now on.
+	hang(t *testing.T)
+	// stop tells Duffy to stop, when it is making such a machine, and sees that it
+	// does. The machines stay.
 	stop(t *testing.T)
 
 	// exists tells whether there is a machine of the node.
@@ -229,6 +232,7 @@ func (s *story) refuse(t *testing.T) {
 // handed out. The tenant goes on. The node that is used again shows no trace of
 // its first use.
 func (s *story) stopInTheMiddle(t *testing.T) {
+	s.hang(t)
 	session, err := s.requestSession(t, spec(virtual, 1), spec(physical, 1))
 	require.NoError(t, err)
 	nodes := s.nodesOf(t, session)

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// traces are what machines, or playbooks, can leave behind.
+// traces are what machinesDir, or playbooks, can leave behind.
 type traces struct{ namespaces, links, mounts, programs, files []string }
 
 func findTraces(t require.TestingT) (found traces) {
@@ -24,7 +24,7 @@ func findTraces(t require.TestingT) (found traces) {
 	mounts, err := os.ReadFile("/proc/mounts")
 	require.NoError(t, err)
 	for line := range strings.Lines(string(mounts)) {
-		if strings.Contains(line, "/run/netns/") || strings.Contains(line, machines) {
+		if strings.Contains(line, "/run/netns/") || strings.Contains(line, machinesDir) {
 			found.mounts = append(found.mounts, line)
 		}
 	}
@@ -35,7 +35,7 @@ func findTraces(t require.TestingT) (found traces) {
 	found.programs = slices.Compact(found.programs)
 	found.files, err = filepath.Glob(filepath.Join(os.TempDir(), "duffy-*"))
 	require.NoError(t, err)
-	found.files = append(found.files, names(machines)...)
+	found.files = append(found.files, names(machinesDir)...)
 	return found
 }
 

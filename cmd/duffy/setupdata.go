@@ -8,13 +8,12 @@ import (
 	"github.com/uptrace/bun"
 	"golang.org/x/crypto/bcrypt"
 
-	"github.com/duffy-ci/duffy/internal/db"
 	"github.com/duffy-ci/duffy/pool"
 	"github.com/duffy-ci/duffy/tenant"
 )
 
 // addTestData adds the tenants and nodes that Duffy 3's test data has.
-func (p *program) addTestData(ctx context.Context, database *db.DB) error {
+func (p *program) addTestData(ctx context.Context, database *bun.DB) error {
 	p.printf("Creating test data\n")
 	tenants := []*tenant.Tenant{
 		{Name: "admin", SSHKey: "Boo", IsAdmin: true},

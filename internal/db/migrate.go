@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/uptrace/bun"
 )
 
@@ -45,57 +45,6 @@ func Upgrade(ctx context.Context, d *DB, target string) (from, to Revision, err 
 	})
 }
 
-// Downgrade takes back migrations of ours, newest first: all after the target,
-// which is one of ours or Duffy 3's last revision; or as many as a target such as
-// "-1" says, which is what "" means. Duffy 3's own revisions can't be taken back.
-func Downgrade(ctx context.Context, d *DB, target string) (from, to Revision, err error) {
-	s, err := d.readState(ctx, d)
-	if err != nil {
-		return from, to, err
-	}
-	keep, err := d.downgradeTarget(s, target)
-	if err != nil {
-		return from, to, err
-	}
-	_, ours := d.steps()
-	return d.migrate(ctx, func(ctx context.Context, tx bun.Tx, s state) (bool, error) {
-		if len(s.ours) <= keep {
-			return false, nil
-		}
-		last := s.ours[len(s.ours)-1]
-		if _, err := tx.Tx.ExecContext(ctx, ours[stepIndex(ours, last)].down); err != nil {
-			return false, fmt.Errorf("take back migration %s: %w", last, err)
-		}
-		_, err := tx.ExecContext(ctx, "DELETE FROM ? WHERE name = ?", bun.Ident(historyTable), last)
-		return true, err
-	})
-}
-
-// downgradeTarget returns how many of our migrations are to remain.
-func (d *DB) downgradeTarget(s state, target string) (int, error) {
-	if target == "" {
-		target = "-1"
-	}
-	duffy3, ours := d.steps()
-	if target == duffy3[len(duffy3)-1].name {
-		return 0, nil
-	}
-	if i := stepIndex(ours, target); i >= 0 {
-		return i + 1, nil
-	}
-	errDuffy3 := errors.New("the revisions of Duffy 3 itself can't be taken back")
-	if n, err := strconv.Atoi(target); err == nil && n < 0 {
-		if len(s.ours)+n < 0 {
-			return 0, errDuffy3
-		}
-		return len(s.ours) + n, nil
-	}
-	if target == base || stepIndex(duffy3, target) >= 0 {
-		return 0, errDuffy3
-	}
-	return 0, fmt.Errorf("there is no revision %q to downgrade to: %s", target, knownNames(duffy3[len(duffy3)-1:], ours))
-}
-
 // knownNames lists what can be given as a target.
 func knownNames(duffy3, ours []step) string {
 	var names []string
@@ -125,7 +74,7 @@ func (d *DB) migrate(ctx context.Context, do func(context.Context, bun.Tx, state
 			return err
 		})
 		if err != nil {
-			return from, to, err
+			return from, to, explained(err)
 		}
 	}
 	return from, to, nil
@@ -139,11 +88,21 @@ func (d *DB) lockSchema(ctx context.Context, tx bun.Tx) error {
 	}
 	// A program that holds a table for long, such as Duffy 3 itself, is to make
 	// us fail and not wait with everybody else queueing up behind.
-	_, err := tx.ExecContext(ctx, "SELECT pg_advisory_xact_lock(?); SET LOCAL lock_timeout = '30s'", migrationLock)
+	_, err := tx.ExecContext(ctx, "SELECT pg_advisory_xact_lock(?); SET LOCAL lock_timeout = '10s'", migrationLock)
 	if err != nil {
 		return fmt.Errorf("lock the schema: %w", err)
 	}
 	return nil
+}
+
+const pgLockNotAvailable = "55P03"
+
+// explained says what to do about a lock that could not be had.
+func explained(err error) error {
+	if pg := (*pgconn.PgError)(nil); errors.As(err, &pg) && pg.Code == pgLockNotAvailable {
+		return fmt.Errorf("another program is working on the tables: stop it, Duffy 3 too, and run this again: %w", err)
+	}
+	return err
 }
 
 // nextStep returns the first step that is missing, or nil if there is none up to
@@ -167,18 +126,24 @@ func (d *DB) apply(ctx context.Context, tx bun.Tx, st step) error {
 	if _, err := tx.Tx.ExecContext(ctx, st.up); err != nil {
 		return fmt.Errorf("migration %s: %w", st.name, err)
 	}
-	record := createHistory
-	switch duffy3, _ := d.steps(); {
-	case st.name == base:
-	case stepIndex(duffy3, st.name) >= 0:
-		record += stampAlembic
-	default:
-		record += "INSERT INTO duffy_migrations (name) VALUES (?);"
-	}
-	if _, err := tx.ExecContext(ctx, record, st.name); err != nil {
+	if _, err := tx.ExecContext(ctx, d.record(st), st.name); err != nil {
 		return fmt.Errorf("record migration %s: %w", st.name, err)
 	}
 	return nil
+}
+
+// record returns the SQL that writes down that a step is done.
+func (d *DB) record(st step) string {
+	duffy3, _ := d.steps()
+	switch {
+	case stepIndex(duffy3, st.name) < 0:
+		return createHistory + "INSERT INTO duffy_migrations (name) VALUES (?);"
+	case !d.Postgres():
+		return createHistory + stampAlembic // an SQLite database is known to be ours by this table
+	case st.name == base:
+		return "" // which is what a database without a revision is
+	}
+	return stampAlembic
 }
 
 const createHistory = `

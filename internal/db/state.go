@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/uptrace/bun"
+	"github.com/uptrace/bun/dialect"
 )
 
 // alembicTable holds the revision of the Duffy 3 tables, historyTable the names of
@@ -40,7 +41,7 @@ func (s state) empty() bool { return s.duffy3 == "" && len(s.ours) == 0 }
 // readState finds out where the database stands. It refuses tables by our names
 // that are not ours, and revisions and migrations that it does not know.
 func (d *DB) readState(ctx context.Context, tx bun.IDB) (state, error) {
-	ts, err := d.readTables(ctx, tx)
+	ts, err := readTables(ctx, tx)
 	if err != nil {
 		return state{}, err
 	}
@@ -77,15 +78,15 @@ func (d *DB) check(s state, ts tables) error {
 	if s.empty() {
 		return nil
 	}
+	duffy3, ours := d.steps()
+	if stepIndex(duffy3, s.duffy3) < 0 {
+		return fmt.Errorf("the table %s has the revision %q, which is none of Duffy 3's: %s", alembicTable, s.duffy3, refusal)
+	}
 	if err := ts.checkDuffy3(s.duffy3 != base); err != nil {
 		return err
 	}
-	duffy3, ours := d.steps()
 	if !d.Postgres() && ts[historyTable] == nil {
 		return errors.New("this is an SQLite database of Duffy 3: only its PostgreSQL databases can be taken over")
-	}
-	if stepIndex(duffy3, s.duffy3) < 0 {
-		return fmt.Errorf("the table %s has the revision %q, which is none of Duffy 3's: %s", alembicTable, s.duffy3, refusal)
 	}
 	for _, name := range s.ours {
 		if stepIndex(ours, name) < 0 {
@@ -101,9 +102,9 @@ const refusal = "use a database or schema of Duffy's own"
 // tables maps the names of the tables to those of their columns.
 type tables map[string][]string
 
-func (d *DB) readTables(ctx context.Context, tx bun.IDB) (tables, error) {
+func readTables(ctx context.Context, tx bun.IDB) (tables, error) {
 	query := `SELECT t.name, c.name FROM sqlite_master AS t, pragma_table_info(t.name) AS c WHERE t.type = 'table'`
-	if d.Postgres() {
+	if tx.Dialect().Name() == dialect.PG {
 		query = `SELECT c.relname, a.attname FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid
 			WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
 			AND a.attnum > 0 AND NOT a.attisdropped`

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+
+	"github.com/uptrace/bun"
 )
 
 // A Revision says how far a database's schema has got.
@@ -74,8 +76,8 @@ func Current(ctx context.Context, d *DB) error {
 
 // HasTables returns the names of the tables that are in the way of a new schema,
 // sorted: those that have Duffy's names, whoever made them.
-func HasTables(ctx context.Context, d *DB) ([]string, error) {
-	ts, err := d.readTables(ctx, d)
+func HasTables(ctx context.Context, d bun.IDB) ([]string, error) {
+	ts, err := readTables(ctx, d)
 	if err != nil {
 		return nil, err
 	}

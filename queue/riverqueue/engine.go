@@ -17,7 +17,7 @@ type engine interface {
 	open(*river.Config) error // comes before all others
 	insert(ctx context.Context, tx bun.Tx, params []river.InsertManyParams) error
 	worker(*river.Config) (client, error)
-	migrateUp(context.Context) error
+	migrate(context.Context, rivermigrate.Direction) error
 	current(context.Context) error
 }
 
@@ -28,9 +28,9 @@ type client interface {
 }
 
 type riverEngine[TTx any] struct {
-	driver  riverdriver.Driver[TTx]
-	unwrap  func(context.Context, bun.Tx) (TTx, error)
-	migrate func(context.Context, *migrator[TTx]) error
+	driver riverdriver.Driver[TTx]
+	unwrap func(context.Context, bun.Tx) (TTx, error)
+	run    func(context.Context, *migrator[TTx], rivermigrate.Direction) error
 
 	inserter *river.Client[TTx] // never started, so that it only inserts
 	migrator *migrator[TTx]
@@ -61,7 +61,9 @@ func (e *riverEngine[TTx]) worker(cfg *river.Config) (client, error) {
 	return river.NewClient(e.driver, cfg)
 }
 
-func (e *riverEngine[TTx]) migrateUp(ctx context.Context) error { return e.migrate(ctx, e.migrator) }
+func (e *riverEngine[TTx]) migrate(ctx context.Context, direction rivermigrate.Direction) error {
+	return e.run(ctx, e.migrator, direction)
+}
 
 func (e *riverEngine[TTx]) current(ctx context.Context) error {
 	res, err := e.migrator.Validate(ctx, nil)

@@ -14,9 +14,39 @@ import (
 // migrationLock is the key of the advisory lock under which River's tables change.
 const migrationLock int64 = 0x64756666_79717565
 
+// Migrate makes River's tables, or brings them up to date. Doing it twice, or in
+// two processes at once, is harmless.
+func (q *Queue) Migrate(ctx context.Context) error {
+	if err := q.engine.migrate(ctx, rivermigrate.DirectionUp); err != nil {
+		return fmt.Errorf("migrate River's tables: %w", err)
+	}
+	return nil
+}
+
+// Drop drops River's tables, with all jobs. Nobody must be working on them any
+// more. Doing it twice is harmless.
+func (q *Queue) Drop(ctx context.Context) error {
+	if err := q.engine.migrate(ctx, rivermigrate.DirectionDown); err != nil {
+		return fmt.Errorf("drop River's tables: %w", err)
+	}
+	return nil
+}
+
+// Current returns nil if River's tables are what this program wants. If not, its
+// error says what is missing, which Migrate adds.
+func (q *Queue) Current(ctx context.Context) error { return q.engine.current(ctx) }
+
+// allTheWay is up to River's last version, or down to where nothing is left.
+func allTheWay(direction rivermigrate.Direction) *rivermigrate.MigrateOpts {
+	if direction == rivermigrate.DirectionDown {
+		return &rivermigrate.MigrateOpts{TargetVersion: -1}
+	}
+	return nil
+}
+
 // migratePostgres holds a lock on a connection of its own meanwhile: some of
 // River's versions can't share a transaction, and none may run twice.
-func migratePostgres(ctx context.Context, db *bun.DB, m *migrator[pgx.Tx]) (err error) {
+func migratePostgres(ctx context.Context, db *bun.DB, m *migrator[pgx.Tx], direction rivermigrate.Direction) (err error) {
 	conn, err := db.Conn(ctx)
 	if err != nil {
 		return err
@@ -29,7 +59,7 @@ func migratePostgres(ctx context.Context, db *bun.DB, m *migrator[pgx.Tx]) (err 
 		_, unlockErr := conn.ExecContext(context.WithoutCancel(ctx), "SELECT pg_advisory_unlock(?)", migrationLock)
 		err = errors.Join(err, unlockErr)
 	}()
-	if _, err := m.Migrate(ctx, rivermigrate.DirectionUp, nil); err != nil {
+	if _, err := m.Migrate(ctx, direction, allTheWay(direction)); err != nil {
 		return err
 	}
 	// These serve searches for jobs by what is in them, which nobody does here,
@@ -39,10 +69,10 @@ func migratePostgres(ctx context.Context, db *bun.DB, m *migrator[pgx.Tx]) (err 
 }
 
 // migrateSQLite migrates in one transaction, which is a lock on SQLite.
-func migrateSQLite(ctx context.Context, db *bun.DB, m *migrator[*sql.Tx]) error {
+func migrateSQLite(ctx context.Context, db *bun.DB, m *migrator[*sql.Tx], direction rivermigrate.Direction) error {
 	return db.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {
 		//lint:ignore SA1019 What can't be in one transaction are versions for PostgreSQL.
-		_, err := m.MigrateTx(ctx, tx.Tx, rivermigrate.DirectionUp, nil)
+		_, err := m.MigrateTx(ctx, tx.Tx, direction, allTheWay(direction))
 		return err
 	})
 }

@@ -24,6 +24,7 @@ import (
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 	"github.com/riverqueue/river/riverdriver/riversqlite"
+	"github.com/riverqueue/river/rivermigrate"
 	"github.com/uptrace/bun"
 
 	"github.com/duffy-ci/duffy/queue"
@@ -79,18 +80,22 @@ var _ queue.Queue = (*Queue)(nil)
 // work on pool. Beside the connections for its jobs, Work needs one to listen on.
 func NewPostgres(db *bun.DB, pool *pgxpool.Pool, cfg Config) (*Queue, error) {
 	return newQueue(cfg, &riverEngine[pgx.Tx]{
-		driver:  riverpgxv5.New(pool),
-		unwrap:  pgxTx,
-		migrate: func(ctx context.Context, m *migrator[pgx.Tx]) error { return migratePostgres(ctx, db, m) },
+		driver: riverpgxv5.New(pool),
+		unwrap: pgxTx,
+		run: func(ctx context.Context, m *migrator[pgx.Tx], d rivermigrate.Direction) error {
+			return migratePostgres(ctx, db, m, d)
+		},
 	})
 }
 
 // NewSQLite returns the queue in an SQLite database.
 func NewSQLite(db *bun.DB, cfg Config) (*Queue, error) {
 	return newQueue(cfg, &riverEngine[*sql.Tx]{
-		driver:  riversqlite.New(db.DB),
-		unwrap:  func(_ context.Context, tx bun.Tx) (*sql.Tx, error) { return tx.Tx, nil },
-		migrate: func(ctx context.Context, m *migrator[*sql.Tx]) error { return migrateSQLite(ctx, db, m) },
+		driver: riversqlite.New(db.DB),
+		unwrap: func(_ context.Context, tx bun.Tx) (*sql.Tx, error) { return tx.Tx, nil },
+		run: func(ctx context.Context, m *migrator[*sql.Tx], d rivermigrate.Direction) error {
+			return migrateSQLite(ctx, db, m, d)
+		},
 	})
 }
 
@@ -128,16 +133,3 @@ func insertOpts(job queue.Job) *river.InsertOpts {
 	}
 	return opts
 }
-
-// Migrate makes River's tables, or brings them up to date. Doing it twice, or in
-// two processes at once, is harmless.
-func (q *Queue) Migrate(ctx context.Context) error {
-	if err := q.engine.migrateUp(ctx); err != nil {
-		return fmt.Errorf("migrate River's tables: %w", err)
-	}
-	return nil
-}
-
-// Current returns nil if River's tables are what this program wants. If not, its
-// error says what is missing, which Migrate adds.
-func (q *Queue) Current(ctx context.Context) error { return q.engine.current(ctx) }

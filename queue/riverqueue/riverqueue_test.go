@@ -102,6 +102,34 @@ func TestMigrate(t *testing.T) {
 	})
 }
 
+func TestDrop(t *testing.T) {
+	t.Parallel()
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		objects := "SELECT count(*) FROM sqlite_master"
+		if d.Postgres() {
+			objects = "SELECT (SELECT count(*) FROM pg_class) + (SELECT count(*) FROM pg_proc) + (SELECT count(*) FROM pg_type)"
+		}
+		count := func() (n int) {
+			require.NoError(t, d.QueryRowContext(t.Context(), objects).Scan(&n))
+			return n
+		}
+		before := count()
+		q := newQueue(t, d, riverqueue.Config{})
+		require.NoError(t, q.Drop(t.Context()), "there is nothing")
+		require.NoError(t, q.Migrate(t.Context()))
+		require.NoError(t, d.RunInTx(t.Context(), nil, func(ctx context.Context, tx bun.Tx) error {
+			return q.Insert(ctx, tx, job{})
+		}))
+		for range 2 {
+			require.NoError(t, q.Drop(t.Context()))
+			require.Equal(t, before, count(), "nothing is left")
+			require.Error(t, q.Current(t.Context()))
+		}
+		require.NoError(t, q.Migrate(t.Context()))
+		require.NoError(t, q.Current(t.Context()))
+	})
+}
+
 func TestWorkNeedsTables(t *testing.T) {
 	t.Parallel()
 	d, err := db.Open(t.Context(), "sqlite:///"+filepath.Join(t.TempDir(), "empty.db"), db.Config{})
