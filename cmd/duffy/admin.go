@@ -30,7 +30,7 @@ type adminCmd struct {
 // about runs fn on the database and reports its failure the way of Duffy 3, with
 // what the command is about.
 func (p *program) about(ctx context.Context, what string, fn func(*duffy.Duffy) error) error {
-	d, _, err := p.open(ctx, p.logger("warning"))
+	d, err := p.open(ctx)
 	if err != nil {
 		return err
 	}

@@ -152,17 +152,16 @@ func (p *program) logger(otherwise string) *slog.Logger {
 	return slog.New(slog.NewTextHandler(p.stderr, &slog.HandlerOptions{Level: logLevels[level]}))
 }
 
-// open assembles Duffy from the configuration. The caller closes it.
-func (p *program) open(ctx context.Context, log *slog.Logger) (*duffy.Duffy, duffy.Config, error) {
+// open assembles Duffy for a command that works on the database only, so that who
+// runs it need not be able to read the keys that nodes are logged in to with. The
+// caller closes it.
+func (p *program) open(ctx context.Context) (*duffy.Duffy, error) {
 	cfg, err := duffy.LoadConfig(p.paths()...)
 	if err != nil {
-		return nil, cfg, err
+		return nil, err
 	}
-	if p.concurrency > 0 {
-		cfg.LongWorkers, cfg.Ansible.Concurrency = p.concurrency, p.concurrency
-	}
-	d, err := duffy.New(ctx, cfg, duffy.Options{Logger: log})
-	return d, cfg, err
+	cfg.SSH.KeyFiles, cfg.SSH.Agent = nil, ""
+	return duffy.New(ctx, cfg, duffy.Options{Logger: p.logger("warning")})
 }
 
 func (p *program) printf(format string, args ...any) { fmt.Fprintf(p.stdout, format, args...) }

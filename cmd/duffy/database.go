@@ -15,7 +15,7 @@ type setupDBCmd struct {
 }
 
 func (c *setupDBCmd) Run(ctx context.Context, p *program) error {
-	d, _, err := p.open(ctx, p.logger("warning"))
+	d, err := p.open(ctx)
 	if err != nil {
 		return err
 	}
@@ -57,7 +57,7 @@ func (migrationCreateCmd) Run() error {
 type migrationDBVersionCmd struct{}
 
 func (migrationDBVersionCmd) Run(ctx context.Context, p *program) error {
-	d, _, err := p.open(ctx, p.logger("warning"))
+	d, err := p.open(ctx)
 	if err != nil {
 		return err
 	}
@@ -75,7 +75,7 @@ type migrationUpgradeCmd struct {
 }
 
 func (c *migrationUpgradeCmd) Run(ctx context.Context, p *program) error {
-	d, _, err := p.open(ctx, p.logger("warning"))
+	d, err := p.open(ctx)
 	if err != nil {
 		return err
 	}
@@ -97,7 +97,7 @@ type migrationDowngradeCmd struct {
 }
 
 func (c *migrationDowngradeCmd) Run(ctx context.Context, p *program) error {
-	d, _, err := p.open(ctx, p.logger("warning"))
+	d, err := p.open(ctx)
 	if err != nil {
 		return err
 	}

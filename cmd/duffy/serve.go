@@ -73,7 +73,14 @@ func (p *program) start(ctx context.Context) (*service, error) {
 		return nil, err
 	}
 	log := p.serviceLogger(ctx, files, files.Config().App.LogLevel)
-	d, cfg, err := p.open(ctx, log)
+	cfg, err := duffy.LoadConfig(p.paths()...)
+	if err != nil {
+		return nil, err
+	}
+	if p.concurrency > 0 {
+		cfg.LongWorkers, cfg.Ansible.Concurrency = p.concurrency, p.concurrency
+	}
+	d, err := duffy.New(ctx, cfg, duffy.Options{Logger: log})
 	if err != nil {
 		return nil, err
 	}
