@@ -64,11 +64,16 @@ func TestDeprovisionWithoutItsPool(t *testing.T) {
 		id := l.nodes(pool.Ready)[0].ID
 		without := newLab(t, d, throwAway("b", 1))
 		without.reclaim(pool.Ready, id)
-		for range 60 {
-			without.later(time.Minute)
-		}
+		without.work()
 		failed := without.nodes(pool.Failed)
 		require.Len(t, failed, 1)
-		require.Contains(t, reason(failed[0]), "pool 'a' not found")
+		require.Equal(t, "a", failed[0].Pool)
+		require.Equal(t, "deprovisioning failed: pool 'a' not found", reason(failed[0]))
+		without.later(time.Hour)
+		require.Equal(t, failed, without.nodes(pool.Failed), "who does not know the pool leaves it")
+		l.later(time.Hour)
+		require.Empty(t, l.nodes(pool.Failed), "who knows the pool cleans up")
+		_, exists := l.machines.Machine(id)
+		require.False(t, exists)
 	})
 }

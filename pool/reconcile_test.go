@@ -56,6 +56,43 @@ func TestWorkerDies(t *testing.T) {
 	})
 }
 
+// TestDuffy3WasProvisioning leaves nodes the way Duffy 3 does when it is stopped.
+func TestDuffy3WasProvisioning(t *testing.T) {
+	t.Parallel()
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		retry := throwAway("retry", 1)
+		retry.OnInterrupted = pool.OnInterruptedRetry
+		reuse := throwAway("reuse", 1)
+		reuse.ReuseNodes = map[string]any{"arch": "x86_64"}
+		l := newLab(t, d, throwAway("fail", 1), retry, reuse)
+		for _, name := range []string{"fail", "retry", "reuse", "unknown"} {
+			_, err := d.ExecContext(t.Context(), `INSERT INTO nodes (state, pool, reusable, data)
+				VALUES ('provisioning', ?, ?, '{"arch": "x86_64"}')`, name, name == "reuse")
+			require.NoError(t, err)
+		}
+		ids := map[string]int64{}
+		for _, n := range l.nodes(pool.Provisioning) {
+			ids[n.Pool] = n.ID
+		}
+		require.NoError(t, l.pools.Reconcile(t.Context(), false))
+		l.work()
+		require.Empty(t, l.machines.Machines(), "none is provisioned as if it were new")
+
+		l.later(time.Second)
+		for name, want := range map[string]pool.State{
+			"fail": pool.Failed, "retry": pool.Ready, "reuse": pool.Ready, "unknown": pool.Failed,
+		} {
+			n, err := l.pools.Node(t.Context(), ids[name])
+			require.NoError(t, err)
+			require.Equal(t, want, n.State, name)
+			if want == pool.Failed {
+				require.Contains(t, reason(n), "provisioning was interrupted", name)
+			}
+		}
+		require.Equal(t, 1, l.levels("fail")[pool.Ready], "another one takes its place")
+	})
+}
+
 // TestLateResult has a worker come back after its node was given up: what it
 // brings is cleaned up.
 func TestLateResult(t *testing.T) {
@@ -109,6 +146,24 @@ func TestShutdownHandsBack(t *testing.T) {
 		require.Empty(t, l.nodes(pool.Failed))
 		l.work()
 		require.Len(t, l.nodes(pool.Ready), 1)
+	})
+}
+
+// TestJobIsLate has a node come to another pool before a job is run that was for
+// the pool that it was in.
+func TestJobIsLate(t *testing.T) {
+	t.Parallel()
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		l := newLab(t, d, throwAway("a", 1), throwAway("b", 1))
+		require.NoError(t, l.pools.Fill(t.Context(), "a"))
+		n := l.nodes(pool.Provisioning)[0]
+		l.set(n.ID, "pool = 'b'")
+		l.work()
+		require.Empty(t, l.machines.Machines(), "it is not provisioned as one of the other pool")
+		l.later(time.Minute)
+		n, err := l.pools.Node(t.Context(), n.ID)
+		require.NoError(t, err)
+		require.Equal(t, pool.Ready, n.State)
 	})
 }
 

@@ -2,10 +2,14 @@ package pool
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"time"
 
 	"github.com/uptrace/bun"
 	"github.com/uptrace/bun/dialect"
+
+	"github.com/duffy-ci/duffy/internal/db"
 )
 
 // A Reservation takes ready nodes of a pool for a session.
@@ -21,38 +25,44 @@ type Reservation struct {
 // them, oldest first. Nodes that other transactions are about to take are passed
 // over first, and waited for only if there are not enough others.
 func (s *Service) ReserveTx(ctx context.Context, tx bun.Tx, r Reservation) ([]*Node, error) {
-	nodes, err := s.reserve(ctx, tx, r, "UPDATE SKIP LOCKED")
+	nodes, err := s.reserve(ctx, tx, r, "FOR UPDATE SKIP LOCKED")
 	if err != nil || len(nodes) == r.Quantity || tx.Dialect().Name() != dialect.PG {
 		return nodes, err
 	}
 	r.Quantity -= len(nodes)
-	more, err := s.reserve(ctx, tx, r, "UPDATE")
+	more, err := s.reserve(ctx, tx, r, "FOR UPDATE")
 	return append(nodes, more...), err
 }
 
+// reserveQuery is written by hand, for [db.Select], since every request runs it.
+// What stands in it are, in turn, a lock and how data is made.
+const reserveQuery = `WITH picked AS (
+	SELECT id FROM nodes WHERE pool = ? AND state = 'ready' AND retired_at IS NULL ORDER BY id LIMIT ? %s
+)
+UPDATE nodes SET state = 'contextualizing', state_since = ?, session_id = ?, lease_owner = ?, lease_until = ?, data = %s
+WHERE id IN (SELECT id FROM picked) RETURNING *`
+
 func (s *Service) reserve(ctx context.Context, tx bun.Tx, r Reservation, lock string) ([]*Node, error) {
-	picked := tx.NewSelect().Model((*Node)(nil)).Column("id").
-		Where("pool = ?", r.Pool).Where("state = ?", Ready).Where("retired_at IS NULL").
-		Order("id").Limit(int64(r.Quantity))
+	spec, err := json.Marshal(r.Spec)
+	if err != nil {
+		return nil, err
+	}
+	query := fmt.Sprintf(reserveQuery, "", "json_set(data, '$.nodes_spec', json(?))")
 	if tx.Dialect().Name() == dialect.PG {
-		picked = picked.For(lock)
+		query = fmt.Sprintf(reserveQuery, lock, "(data::jsonb || jsonb_build_object('nodes_spec', ?::jsonb))::json")
 	}
 	now := s.now()
-	q := tx.NewUpdate().Model((*Node)(nil)).With("picked", picked).
-		Where("id IN (SELECT id FROM picked)").
-		Set("state = ?", Contextualizing).
-		Set("state_since = ?", now).
-		Set("session_id = ?", r.Session).
-		Set("lease_owner = ?", r.Owner).
-		Set("lease_until = ?", now.Add(s.cfg.Lease))
-	return returning(ctx, setData(q, "nodes_spec", r.Spec))
+	var nodes []*Node
+	err = db.Select(ctx, tx, &nodes, query,
+		r.Pool, r.Quantity, now, r.Session, r.Owner, now.Add(s.cfg.Lease), string(spec))
+	return nodes, err
 }
 
-// DeployTx moves the nodes that owner holds for a session from contextualizing
-// to deployed and returns them.
-func (s *Service) DeployTx(ctx context.Context, tx bun.Tx, session int64, owner string) ([]*Node, error) {
-	return returning(ctx, tx.NewUpdate().Model((*Node)(nil)).
-		Where("session_id = ?", session).
+// Deploy moves the nodes that owner holds from contextualizing to deployed, if
+// active selects the id of their session, and returns them. Both happen at once.
+func (s *Service) Deploy(ctx context.Context, active *bun.SelectQuery, owner string) ([]*Node, error) {
+	return returning(ctx, s.db.NewUpdate().Model((*Node)(nil)).With("active", active).
+		Where("session_id IN (SELECT id FROM active)").
 		Where("state = ?", Contextualizing).
 		Where("lease_owner = ?", owner).
 		Set("state = ?", Deployed).

@@ -55,10 +55,11 @@ func (s *Service) expire(ctx context.Context, id int64) error {
 const sweepMax = 1000
 
 // Reconcile retires expired sessions, ends requests whose process died, if
-// takeOver is set, and takes back nodes that no active session holds. It may run
-// anywhere, any number of times.
+// takeOver is set, and takes back nodes that no active session holds. Before, it
+// takes up what Duffy 3 did on the same database. It may run anywhere, any number
+// of times.
 func (s *Service) Reconcile(ctx context.Context, takeOver bool) error {
-	errs := []error{s.expireAll(ctx), s.reclaimStray(ctx)}
+	errs := []error{s.findPools(ctx), s.settleStrays(ctx), s.expireAll(ctx)}
 	if takeOver {
 		errs = append(errs, s.takeOver(ctx))
 	}
@@ -78,22 +79,6 @@ func (s *Service) expireAll(ctx context.Context) error {
 		errs = append(errs, s.expire(ctx, id))
 	}
 	return errors.Join(errs...)
-}
-
-// reclaimStray takes back deployed nodes that no active session holds.
-func (s *Service) reclaimStray(ctx context.Context) error {
-	var ids []int64
-	err := s.db.NewSelect().Model((*pool.Node)(nil)).Column("n.id").
-		Join("LEFT JOIN sessions AS s ON s.id = n.session_id AND s.retired_at IS NULL").
-		Where("n.state = ?", pool.Deployed).Where("n.retired_at IS NULL").Where("s.id IS NULL").
-		Limit(sweepMax).Scan(ctx, &ids)
-	if err != nil || len(ids) == 0 {
-		return err
-	}
-	s.log.WarnContext(ctx, "taking back nodes without a session", "nodes", ids)
-	return s.db.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {
-		return s.pools.ReclaimNodesTx(ctx, tx, pool.Deployed, ids...)
-	})
 }
 
 // takeOver ends requests whose process died between reserving nodes and

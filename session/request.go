@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/uptrace/bun"
+	"github.com/uptrace/bun/dialect"
 
 	"github.com/duffy-ci/duffy/internal/db"
 	"github.com/duffy-ci/duffy/internal/fault"
@@ -186,27 +187,22 @@ func (h *handOut) record(ctx context.Context, tx bun.Tx, slots []*slot) error {
 	return err
 }
 
-// deploy makes the session's nodes the tenant's.
-func (h *handOut) deploy(ctx context.Context) error {
-	return h.db.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {
-		now, err := h.lockTx(ctx, tx, h.session.Tenant, h.session.ID)
-		if err != nil && !errors.Is(err, fault.NotFound) {
-			return err
-		}
-		if err != nil || !now.Active() {
-			return errTakenAway
-		}
-		nodes, err := h.pools.DeployTx(ctx, tx, h.session.ID, h.owner)
-		if err != nil {
-			return err
-		}
-		if len(nodes) != len(h.slots) {
-			return errTakenAway
-		}
-		h.session.ExpiresAt, h.session.Nodes = now.ExpiresAt, nodes
-		h.session.sortNodes()
-		return nil
-	})
+// deploy makes the session's nodes the tenant's, unless the session was retired
+// meanwhile, which locking it keeps from happening now.
+func (h *handOut) deploy(ctx context.Context) (err error) {
+	active := h.db.NewSelect().Model((*Session)(nil)).Column("id").
+		Where("id = ?", h.session.ID).Where("retired_at IS NULL")
+	if h.db.Dialect().Name() == dialect.PG {
+		active = active.For("UPDATE")
+	}
+	if h.session.Nodes, err = h.pools.Deploy(ctx, active, h.owner); err != nil {
+		return err
+	}
+	if len(h.session.Nodes) != len(h.slots) {
+		return errTakenAway
+	}
+	h.session.sortNodes()
+	return nil
 }
 
 var errTakenAway = fault.Newf(fault.Unavailable, "the session was taken away while it was being made, try again")
@@ -226,7 +222,7 @@ func (h *handOut) undo(ctx context.Context, why error) error {
 		if err := h.pools.ReturnTx(ctx, tx, h.owner, clean...); err != nil {
 			return err
 		}
-		if err := h.pools.ReclaimTx(ctx, tx, h.session.ID, pool.Contextualizing); err != nil {
+		if err := h.pools.ReclaimTx(ctx, tx, h.session.ID, pool.Contextualizing, pool.Deployed); err != nil {
 			return err
 		}
 		if _, err := tx.NewDelete().Model((*hold)(nil)).Where("session_id = ?", h.session.ID).Exec(ctx); err != nil {

@@ -6,8 +6,10 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
@@ -44,6 +46,8 @@ func SelectOne(ctx context.Context, d bun.IDB, dest any, query string, args ...a
 func prepared(ctx context.Context, d bun.IDB, query string, args []any) (*sql.Rows, error) {
 	if d.Dialect().Name() == dialect.PG {
 		query = numbered(query)
+	} else {
+		args = withTimesAsText(args)
 	}
 	switch d := d.(type) {
 	case *bun.DB:
@@ -52,6 +56,18 @@ func prepared(ctx context.Context, d bun.IDB, query string, args []any) (*sql.Ro
 		return d.Tx.QueryContext(ctx, query, args...)
 	}
 	return nil, fmt.Errorf("cannot select from a %T", d)
+}
+
+// withTimesAsText has times among args in the form in which bun writes them, so
+// that SQLite, for which they are text, can compare them.
+func withTimesAsText(args []any) []any {
+	args = slices.Clone(args)
+	for i, arg := range args {
+		if t, ok := arg.(time.Time); ok {
+			args[i] = t.UTC().Format("2006-01-02 15:04:05.999999-07:00")
+		}
+	}
+	return args
 }
 
 // numbered writes placeholders as PostgreSQL wants them.

@@ -1,0 +1,85 @@
+package session
+
+import (
+	"context"
+	"errors"
+
+	"github.com/uptrace/bun"
+
+	"github.com/duffy-ci/duffy/pool"
+)
+
+// A stray is a node in the state of one that is in a session, whose row names no
+// active session.
+type stray struct {
+	ID    int64
+	State pool.State
+	Held  *int64 // the active session that has it according to sessions_nodes
+}
+
+// settleStrays has strays name the session that holds them: Duffy 3, which may
+// have run on the database at any time, writes that to sessions_nodes only. It
+// takes back those that are deployed and that no session holds.
+func (s *Service) settleStrays(ctx context.Context) error {
+	strays, err := s.strays(ctx)
+	if err != nil || len(strays) == 0 {
+		return err
+	}
+	var errs []error
+	var lost []int64
+	for _, n := range strays {
+		switch {
+		case n.Held != nil:
+			errs = append(errs, s.adopt(ctx, n))
+		case n.State == pool.Deployed:
+			lost = append(lost, n.ID)
+		}
+	}
+	return errors.Join(append(errs, s.reclaim(ctx, lost))...)
+}
+
+func (s *Service) strays(ctx context.Context) ([]stray, error) {
+	held := s.db.NewSelect().Model((*hold)(nil)).ColumnExpr("max(sn.session_id)").
+		Join("JOIN sessions AS s ON s.id = sn.session_id").
+		Where("sn.node_id = n.id").Where("s.retired_at IS NULL")
+	var strays []stray
+	err := s.db.NewSelect().Model((*pool.Node)(nil)).Column("n.id", "n.state").ColumnExpr("(?) AS held", held).
+		Join("LEFT JOIN sessions AS named ON named.id = n.session_id AND named.retired_at IS NULL").
+		Where("n.state IN (?)", bun.List([]pool.State{pool.Contextualizing, pool.Deployed})).
+		Where("n.retired_at IS NULL").Where("named.id IS NULL").
+		Where("n.lease_until IS NULL OR n.lease_until < ?", s.now()).
+		Limit(sweepMax).Scan(ctx, &strays)
+	return strays, err
+}
+
+func (s *Service) adopt(ctx context.Context, n stray) error {
+	s.log.InfoContext(ctx, "taking over a node that Duffy 3 handed out", "node", n.ID, "session", *n.Held)
+	_, err := s.db.NewUpdate().Model((*pool.Node)(nil)).
+		Where("id = ?", n.ID).Where("state = ?", n.State).
+		Set("session_id = ?", *n.Held).Exec(ctx)
+	return err
+}
+
+func (s *Service) reclaim(ctx context.Context, ids []int64) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	s.log.WarnContext(ctx, "taking back nodes without a session", "nodes", ids)
+	return s.db.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {
+		return s.pools.ReclaimNodesTx(ctx, tx, pool.Deployed, ids...)
+	})
+}
+
+// findPools gives nodes back their pool, of which their last session knows: Duffy
+// 3 takes it away when it begins to deprovision them.
+func (s *Service) findPools(ctx context.Context) error {
+	last := s.db.NewSelect().Model((*hold)(nil)).Column("sn.pool").
+		Where("sn.node_id = n.id").Order("sn.session_id DESC").Limit(1)
+	_, err := s.db.NewUpdate().Model((*pool.Node)(nil)).
+		Set("pool = (?)", last).
+		Where("n.pool IS NULL").
+		Where("n.state IN (?)", bun.List([]pool.State{pool.Deprovisioning, pool.Failed})).
+		Where("n.retired_at IS NULL").
+		Where("EXISTS (SELECT 1 FROM sessions_nodes AS sn WHERE sn.node_id = n.id)").Exec(ctx)
+	return err
+}
