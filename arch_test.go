@@ -22,16 +22,18 @@ var packages = map[string]string{
 	"backend": "",
 	"queue":   "",
 
-	"internal/duration": "",
-	"internal/fault":    "",
-	"internal/jinja":    "",
-	"internal/config":   "internal/duration",
-	"internal/db":       "",
+	"internal/completion": "",
+	"internal/duration":   "",
+	"internal/fault":      "",
+	"internal/jinja":      "",
+	"internal/config":     "internal/duration",
+	"internal/db":         "",
 
 	"backend/ansible":  "backend internal/jinja",
 	"backend/ssh":      "backend",
 	"backend/loopback": "backend",
 	"queue/riverqueue": "queue",
+	"queue/asynqqueue": "queue",
 
 	"tenant":  "internal/db internal/fault",
 	"pool":    "backend internal/db internal/duration internal/fault internal/jinja queue",
@@ -46,9 +48,9 @@ var packages = map[string]string{
 	"internal/clientcli": "httpapi/apiv1 httpapi/client",
 	"legacy":             "httpapi/apiv1 httpapi/client internal/jinja",
 
-	"cmd/duffy": ". backend backend/loopback httpapi httpapi/apiv1 httpapi/client internal/clientcli internal/config " +
-		"internal/db internal/duration internal/fault legacy pool queue session tenant",
-	"cmd/duffy-client": "internal/clientcli internal/config",
+	"cmd/duffy": ". backend backend/loopback httpapi httpapi/apiv1 httpapi/client internal/clientcli " +
+		"internal/completion internal/config internal/db internal/duration internal/fault legacy pool queue queue/asynqqueue session tenant",
+	"cmd/duffy-client": "internal/clientcli internal/completion internal/config",
 
 	"examples/backend": "backend",
 	"examples/client":  "httpapi/apiv1 httpapi/client",
@@ -58,25 +60,29 @@ var packages = map[string]string{
 	"backend/backendtest": "backend",
 	"backend/fake":        "backend",
 	"queue/queuetest":     "queue",
-	"internal/db/dbtest":  "internal/db",
+	"internal/db/dbtest":  "internal/db internal/testserver",
+	"internal/redistest":  "internal/testserver",
+	"internal/testserver": "",
 }
 
 // libraries lists every module from elsewhere with the packages that may import
 // it: what it is good for is known to them alone, and it can be replaced there.
 var libraries = map[string]string{
 	"al.essio.dev/pkg/shellescape":       "backend/ssh cmd/duffy",
-	"github.com/alecthomas/kong":         "cmd/duffy cmd/duffy-client internal/clientcli",
+	"github.com/alecthomas/kong":         "cmd/duffy cmd/duffy-client internal/clientcli internal/completion",
 	"github.com/danielgtaylor/huma/v2":   "httpapi",
 	"github.com/gliderlabs/ssh":          "backend/loopback",
-	"github.com/google/uuid":             "cmd/duffy httpapi legacy tenant",
+	"github.com/google/uuid":             "cmd/duffy httpapi legacy queue/asynqqueue tenant",
 	"github.com/hashicorp/golang-lru/v2": "tenant",
+	"github.com/hibiken/asynq":           "queue/asynqqueue",
 	"github.com/jackc/pgx/v5":            "internal/db queue/riverqueue tenant",
+	"github.com/jotaen/kong-completion":  "internal/completion",
 	"github.com/nikolalohinski/gonja/v2": "internal/jinja",
 	"github.com/riverqueue/river":        "queue/riverqueue",
-	"github.com/stretchr/testify":        "backend/backendtest internal/db/dbtest queue/queuetest",
+	"github.com/stretchr/testify":        "backend/backendtest internal/db/dbtest internal/redistest queue/queuetest",
 	"github.com/swaggest/swgui":          "httpapi",
-	"github.com/uptrace/bun":             ". cmd/duffy internal/db pool queue queue/queuetest queue/riverqueue session tenant",
-	"go.yaml.in/yaml/v4":                 "internal/clientcli internal/config",
+	"github.com/uptrace/bun":             ". cmd/duffy internal/db pool queue queue/asynqqueue queue/queuetest queue/riverqueue session tenant",
+	"go.yaml.in/yaml/v4":                 "cmd/duffy internal/clientcli internal/config",
 	"golang.org/x/crypto":                "backend/backendtest backend/loopback backend/ssh cmd/duffy tenant",
 	"golang.org/x/sync":                  "backend/backendtest cmd/duffy session tenant",
 	"golang.org/x/sys":                   "backend/ansible backend/loopback",

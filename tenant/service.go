@@ -102,22 +102,38 @@ func find(ctx context.Context, d bun.IDB, query string, arg any) (*Tenant, error
 // count. A name that is taken is a fault.Conflict.
 func (s *Service) Create(ctx context.Context, t Tenant) (*Tenant, uuid.UUID, error) {
 	key := uuid.New()
-	hash, err := s.hash(key)
+	created, err := s.prepare(t, key.String())
+	if err == nil {
+		err = insert(ctx, s.db, created)
+	}
 	if err != nil {
 		return nil, key, err
 	}
+	return created, key, nil
+}
+
+// prepare returns t as it is inserted.
+func (s *Service) prepare(t Tenant, key string) (*Tenant, error) {
 	switch {
 	case t.Name == "":
-		return nil, key, fault.Newf(fault.Invalid, "name: a tenant needs one")
+		return nil, fault.Newf(fault.Invalid, "name: a tenant needs one")
 	case t.NodeQuota != nil && *t.NodeQuota <= 0:
-		return nil, key, errQuota
+		return nil, errQuota
+	}
+	hash, err := s.hash(key)
+	if err != nil {
+		return nil, err
 	}
 	t.ID, t.APIKeyHash, t.CreatedAt, t.RetiredAt = 0, hash, s.now(), nil
-	_, err = s.db.NewInsert().Model(&t).Returning("id").Exec(ctx)
+	return &t, nil
+}
+
+func insert(ctx context.Context, d bun.IDB, t *Tenant) error {
+	_, err := d.NewInsert().Model(t).Returning("id").Exec(ctx)
 	if _, taken := db.UniqueViolation(err); taken {
-		return nil, key, fault.Wrap(fault.Conflict, err, fmt.Sprintf("tenant '%s' exists already", t.Name))
+		return fault.Wrap(fault.Conflict, err, fmt.Sprintf("tenant '%s' exists already", t.Name))
 	}
-	return &t, key, err
+	return err
 }
 
 var errQuota = fault.Newf(fault.Invalid, "node_quota: ensure this value is greater than 0")
@@ -146,7 +162,7 @@ func (s *Service) Update(ctx context.Context, id int64, u Update) (t *Tenant, ne
 	}
 	var hash string
 	if key != nil {
-		if hash, err = s.hash(*key); err != nil {
+		if hash, err = s.hash(key.String()); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -210,8 +226,8 @@ func errRetired(t *Tenant) error {
 	return fault.Newf(fault.Invalid, "tenant %s (id=%d) is retired", t.Name, t.ID)
 }
 
-func (s *Service) hash(key uuid.UUID) (string, error) {
-	h, err := bcrypt.GenerateFromPassword([]byte(key.String()), s.cfg.BcryptCost)
+func (s *Service) hash(key string) (string, error) {
+	h, err := bcrypt.GenerateFromPassword([]byte(key), s.cfg.BcryptCost)
 	return string(h), err
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/duffy-ci/duffy/internal/clientcli"
+	"github.com/duffy-ci/duffy/internal/completion"
 	"github.com/duffy-ci/duffy/internal/config"
 )
 
@@ -21,6 +22,7 @@ type cli struct {
 	Config  []string         `name:"config" short:"c" sep:"none" help:"Configuration files or directories, instead of the default ones." placeholder:"FILE_OR_DIR"`
 	Version kong.VersionFlag `help:"Show the version and exit."`
 	clientcli.Command
+	Completion completion.Command `cmd:"" help:"Print a script that has a shell complete commands and flags."`
 }
 
 // settings returns what the configuration says about the client.
@@ -52,6 +54,7 @@ func main() {
 		kong.Description("Requests nodes from Duffy, in sessions, and gives them back."),
 		kong.Vars{"version": "Duffy, version " + version()},
 		kong.BindTo(ctx, (*context.Context)(nil)), kong.ConfigureHelp(kong.HelpOptions{Compact: true}))
+	completion.Answer(parser)
 	command, err := parser.Parse(os.Args[1:])
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "duffy-client: error: %v\nTry 'duffy-client --help'.\n", err)

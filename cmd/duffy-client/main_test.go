@@ -38,6 +38,7 @@ func TestClient(t *testing.T) {
 	})
 	t.Run("settings", func(t *testing.T) { t.Parallel(); testSettings(t, program) })
 	t.Run("exit status", func(t *testing.T) { t.Parallel(); testExitStatus(t, program) })
+	t.Run("completion", func(t *testing.T) { t.Parallel(); testCompletion(t, program) })
 }
 
 func build(t *testing.T) (program string) {
@@ -137,5 +138,29 @@ func testExitStatus(t *testing.T, program string) {
 		require.Contains(t, stderr, tt.stderr, tt.args)
 		require.Equal(t, tt.stdout == "", stdout == "", tt.args)
 		require.NotContains(t, stderr, "secret")
+	}
+}
+
+// testCompletion has the program answer as the scripts for shells ask it.
+func testCompletion(t *testing.T, program string) {
+	for _, shell := range []string{"bash", "zsh", "fish"} {
+		code, script, stderr := run(t, program, nil, "completion", shell)
+		require.Zero(t, code, stderr)
+		require.Contains(t, script, "complete -", shell)
+		require.Contains(t, script, " duffy-client\n", shell)
+	}
+	code, _, stderr := run(t, program, nil, "completion", "tcsh")
+	require.Equal(t, 2, code)
+	require.Contains(t, stderr, `"bash","zsh","fish"`)
+
+	for line, want := range map[string][]string{
+		"duffy-client show-":                      {"show-session", "show-pool"},
+		"duffy-client -c x.yaml list-pools --au":  {"--auth-name", "--auth-key"},
+		"duffy-client completion ":                {"bash", "zsh", "fish"},
+		"duffy-client request-session pool=small": {""},
+	} {
+		code, stdout, stderr := run(t, program, []string{"COMP_LINE=" + line})
+		require.Zero(t, code, stderr)
+		require.ElementsMatch(t, want, strings.Split(strings.TrimSpace(stdout), "\n"), line)
 	}
 }

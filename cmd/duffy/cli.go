@@ -12,6 +12,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/duffy-ci/duffy"
+	"github.com/duffy-ci/duffy/internal/completion"
 	"github.com/duffy-ci/duffy/internal/config"
 )
 
@@ -46,8 +47,12 @@ type cli struct {
 	Run       runCmd         `cmd:"" help:"Do all in one process: serve the REST API, the legacy API if it is configured, and do the background work."`
 	Conf      configCmd      `cmd:"" name:"config" help:"Check and dump the configuration."`
 	Admin     adminCmd       `cmd:"" help:"Administrate tenants, on the database, without a server."`
+	ImportCSV importCSVCmd   `cmd:"" name:"import-csv" help:"Import tenants and the legacy API's user map from CSV files."`
+	DevShell  devShellCmd    `cmd:"" name:"dev-shell" help:"Open psql or sqlite3 on the database."`
 	Client    clientCmd      `cmd:"" help:"Use the REST API."`
 	Demo      demoCmd        `cmd:"" help:"Show Duffy at work, on machines made up for it."`
+
+	Completion completion.Command `cmd:"" help:"Print a script that has a shell complete commands and flags."`
 }
 
 // Exit codes of the commands. What a command itself cannot do is exitFailure.
@@ -77,6 +82,7 @@ func execute(ctx context.Context, p *program, args []string) (code int) {
 		kong.Writers(p.stdout, p.stderr), kong.Exit(func(code int) { panic(exitError(code)) }),
 		kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(p),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}))
+	completion.Answer(parser)
 	k, err := parser.Parse(args)
 	if err != nil {
 		fmt.Fprintf(p.stderr, "duffy: error: %v\nTry 'duffy --help'.\n", err)
@@ -161,7 +167,7 @@ func (p *program) open(ctx context.Context) (*duffy.Duffy, error) {
 		return nil, err
 	}
 	cfg.SSH.KeyFiles, cfg.SSH.Agent = nil, ""
-	return duffy.New(ctx, cfg, duffy.Options{Logger: p.logger("warning")})
+	return p.assemble(ctx, cfg, p.logger("warning"))
 }
 
 func (p *program) printf(format string, args ...any) { fmt.Fprintf(p.stdout, format, args...) }

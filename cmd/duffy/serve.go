@@ -80,7 +80,7 @@ func (p *program) start(ctx context.Context) (*service, error) {
 	if p.concurrency > 0 {
 		cfg.LongWorkers, cfg.Ansible.Concurrency = p.concurrency, p.concurrency
 	}
-	d, err := duffy.New(ctx, cfg, duffy.Options{Logger: log})
+	d, err := p.assemble(ctx, cfg, log)
 	if err != nil {
 		return nil, err
 	}

@@ -17,7 +17,7 @@ import (
 // Rows keep their states, which are Duffy 3's, and their data; what sessions hold
 // is in sessions_nodes, where a later [Upgrade] finds it again.
 func Downgrade(ctx context.Context, d *DB, target string) (from, to Revision, err error) {
-	s, err := d.readState(ctx, d)
+	s, err := d.look(ctx)
 	if err != nil {
 		return from, to, err
 	}
@@ -36,7 +36,7 @@ func Downgrade(ctx context.Context, d *DB, target string) (from, to Revision, er
 // AfterDowngrade returns how far the schema would have got after a [Downgrade] to
 // target, and refuses what that refuses.
 func AfterDowngrade(ctx context.Context, d *DB, target string) (Revision, error) {
-	s, err := d.readState(ctx, d)
+	s, err := d.look(ctx)
 	if err != nil {
 		return Revision{}, err
 	}

@@ -127,46 +127,6 @@ func TestMigrateStopsWithItsContext(t *testing.T) {
 	})
 }
 
-func TestTakeOver(t *testing.T) {
-	t.Parallel()
-	fresh := catalog(t, dbtest.Postgres(t))
-	for revision, files := range map[string][]string{
-		duffy3Head:     {},
-		"36cf064c0481": {"back_to_36cf064c0481.sql"},
-		"ce2e575cb800": {"back_to_36cf064c0481.sql", "back_to_ce2e575cb800.sql"},
-		"base":         {"back_to_36cf064c0481.sql", "back_to_ce2e575cb800.sql", "back_to_base.sql"},
-	} {
-		t.Run(revision, func(t *testing.T) {
-			t.Parallel()
-			d := open(t, dbtest.PostgresURL(t))
-			run(t, d, "duffy3.sql", "rows.sql")
-			run(t, d, files...)
-			version, err := db.Version(t.Context(), d)
-			require.NoError(t, err)
-			require.Equal(t, db.Revision{Duffy3: revision}, version)
-			require.ErrorContains(t, db.Current(t.Context(), d), "run duffy migration upgrade")
-
-			from, to, err := db.Migrate(t.Context(), d)
-			require.NoError(t, err)
-			require.Equal(t, version, from)
-			require.Equal(t, head, to)
-			require.Equal(t, fresh, catalog(t, d), "the schema is that of a new database")
-			requireHeld(t, d)
-		})
-	}
-
-	t.Run("never stamped", func(t *testing.T) {
-		t.Parallel()
-		d := open(t, dbtest.PostgresURL(t))
-		run(t, d, "duffy3.sql")
-		exec(t, d, "DROP TABLE alembic_version")
-		_, to, err := db.Migrate(t.Context(), d)
-		require.NoError(t, err)
-		require.Equal(t, head, to)
-		require.Equal(t, fresh, catalog(t, d))
-	})
-}
-
 // requireHeld checks that the nodes of rows.sql name the session that holds them.
 func requireHeld(t *testing.T, d *db.DB) {
 	t.Helper()
@@ -216,27 +176,6 @@ func TestDowngrade(t *testing.T) {
 	})
 }
 
-func TestDowngradeLeavesDuffy3(t *testing.T) {
-	t.Parallel()
-	duffy3 := open(t, dbtest.PostgresURL(t))
-	run(t, duffy3, "duffy3.sql")
-	d := dbtest.Postgres(t)
-	_, _, err := db.Downgrade(t.Context(), d, "")
-	require.NoError(t, err)
-	require.Equal(t, catalog(t, duffy3), catalog(t, d))
-}
-
-// Duffy 3 has migrations of its own: they may be taken back while ours remain.
-func TestMigrateAfterDuffy3Downgrade(t *testing.T) {
-	t.Parallel()
-	d := dbtest.Postgres(t)
-	run(t, d, "back_to_36cf064c0481.sql")
-	require.ErrorContains(t, db.Current(t.Context(), d), "run duffy migration upgrade")
-	_, to, err := db.Migrate(t.Context(), d)
-	require.NoError(t, err)
-	require.Equal(t, head, to)
-}
-
 func TestRefusals(t *testing.T) {
 	t.Parallel()
 	duffy3, err := os.ReadFile("testdata/duffy3.sql")
@@ -248,6 +187,7 @@ func TestRefusals(t *testing.T) {
 		"lifetimes are missing": {string(duffy3) + "ALTER TABLE tenants DROP COLUMN session_lifetime", "no column session_lifetime"},
 		"a table is missing":    {string(duffy3) + "DROP TABLE sessions_nodes", "none called sessions_nodes"},
 		"only a revision":       {"CREATE TABLE alembic_version (version_num text); INSERT INTO alembic_version VALUES ('6654d536b836')", "none called nodes"},
+		"another program's":     {"CREATE TABLE alembic_version (version_num text); INSERT INTO alembic_version VALUES ('f00')", `revision "f00", which is none of Duffy 3's`},
 		"unknown revision":      {string(duffy3) + "UPDATE alembic_version SET version_num = 'f00'", `revision "f00"`},
 		"two revisions":         {string(duffy3) + "INSERT INTO alembic_version VALUES ('f00')", "several revisions"},
 	} {

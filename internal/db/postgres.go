@@ -34,7 +34,7 @@ func openPostgres(ctx context.Context, loc location, cfg Config) (*DB, error) {
 		return nil, fmt.Errorf("database URL: %w", err)
 	}
 	// The password stays out of the string above, which errors may quote.
-	if password := cmp.Or(loc.password, loc.options.Get("password")); password != "" {
+	if password := loc.secret(); password != "" {
 		pc.ConnConfig.Password = password
 	}
 	if settings["pool_max_conns"] == "" {
@@ -52,6 +52,9 @@ func openPostgres(ctx context.Context, loc location, cfg Config) (*DB, error) {
 	sqlDB.SetMaxIdleConns(0) // idle ones belong to the pool
 	return &DB{DB: bun.NewDB(sqlDB, pgdialect.New()), Pool: pool}, nil
 }
+
+// secret returns the password, which may be an option.
+func (l location) secret() string { return cmp.Or(l.password, l.options.Get("password")) }
 
 // settings returns what pgx is told, and the names of the options it is not.
 func (l location) settings() (settings map[string]string, ignored []string) {

@@ -24,14 +24,15 @@ const sqliteConns = 4
 const sqliteOptions = "_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)" +
 	"&_pragma=foreign_keys(1)&_txlock=immediate"
 
+func (l location) inMemory() bool { return l.database == "" || l.database == ":memory:" }
+
 func openSQLite(ctx context.Context, loc location, cfg Config) (*DB, error) {
 	for name := range loc.options {
 		cfg.Logger.Info("option of the database URL has no meaning here", "option", name)
 	}
 	path := loc.database
-	memory := path == "" || path == ":memory:"
 	dsn := "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + sqliteOptions
-	if memory {
+	if loc.inMemory() {
 		dsn = "file:/" + rand.Text() + "?vfs=memdb&" + sqliteOptions
 	} else if _, err := os.Stat(filepath.Dir(path)); err != nil {
 		return nil, fmt.Errorf("open SQLite database %s: its directory must exist: %w", path, err)
@@ -44,7 +45,7 @@ func openSQLite(ctx context.Context, loc location, cfg Config) (*DB, error) {
 	pool.SetMaxOpenConns(sqliteConns)
 	pool.SetMaxIdleConns(sqliteConns)
 	d := &DB{DB: bun.NewDB(pool, sqlitedialect.New())}
-	if memory {
+	if loc.inMemory() {
 		pool.SetMaxOpenConns(sqliteConns + 1)
 		if d.anchor, err = pool.Conn(ctx); err == nil {
 			return d, nil

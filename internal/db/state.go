@@ -2,6 +2,7 @@ package db
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"maps"
@@ -37,6 +38,21 @@ type state struct {
 }
 
 func (s state) empty() bool { return s.duffy3 == "" && len(s.ours) == 0 }
+
+// look reads the state between two steps, not while one is being done.
+func (d *DB) look(ctx context.Context) (s state, err error) {
+	if !d.Postgres() {
+		return d.readState(ctx, d)
+	}
+	err = d.RunInTx(ctx, &sql.TxOptions{ReadOnly: true}, func(ctx context.Context, tx bun.Tx) error {
+		if _, err := tx.ExecContext(ctx, "SELECT pg_advisory_xact_lock_shared(?)", migrationLock); err != nil {
+			return fmt.Errorf("lock the schema: %w", err)
+		}
+		s, err = d.readState(ctx, tx)
+		return err
+	})
+	return s, err
+}
 
 // readState finds out where the database stands. It refuses tables by our names
 // that are not ours, and revisions and migrations that it does not know.

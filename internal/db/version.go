@@ -41,10 +41,10 @@ func (r Revision) String() string {
 	return s
 }
 
-// Version returns how far the schema has got. It fails on a database that is
-// not Duffy's, or made by a newer program.
+// Version returns how far the schema has got, once a step that is being done is
+// done. It fails on a database that is not Duffy's, or made by a newer program.
 func Version(ctx context.Context, d *DB) (Revision, error) {
-	s, err := d.readState(ctx, d)
+	s, err := d.look(ctx)
 	if err != nil {
 		return Revision{}, err
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/url"
 	"os"
 	"os/exec"
@@ -15,9 +14,9 @@ import (
 	"strings"
 	"sync"
 	"syscall"
-	"time"
 
 	"github.com/duffy-ci/duffy/internal/db"
+	"github.com/duffy-ci/duffy/internal/testserver"
 )
 
 // A server is a PostgreSQL server that is started when it is first used.
@@ -92,58 +91,30 @@ func start(options []string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	log, err := os.Create(filepath.Join(dir, "log"))
-	if err != nil {
-		return "", err
-	}
-	defer log.Close()
 	if account != nil {
 		if err := os.Chown(dir, int(account.Uid), int(account.Gid)); err != nil {
 			return "", err
 		}
 	}
 
-	cmd := exec.Command("/bin/sh", slices.Concat([]string{
-		"-c", watch, dir, initdb,
-		postgres, "-D", filepath.Join(dir, "data"), "-k", dir, "-c", "listen_addresses=", "-c", "max_connections=500",
-	}, options)...)
-	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, log, log
-	// In a session of its own the shell outlives an interrupt from the terminal.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Credential: account}
-	if _, err := cmd.StdinPipe(); err != nil {
-		return "", err
-	}
-	if err := cmd.Start(); err != nil {
-		return "", err
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }() // which also keeps the pipe open
-
 	u := "postgresql://postgres@/postgres?sslmode=disable&host=" + url.QueryEscape(dir)
-	if err := await(u, ended); err != nil {
-		out, _ := io.ReadAll(io.NewSectionReader(log, 0, 1<<20))
-		return "", fmt.Errorf("start PostgreSQL: %w\n%s", err, out)
+	_, err = testserver.Server{
+		Dir: dir, Script: watch, Account: account,
+		Args: slices.Concat([]string{
+			initdb, postgres, "-D", filepath.Join(dir, "data"), "-k", dir, "-c", "listen_addresses=", "-c", "max_connections=500",
+		}, options),
+		Ready: func(ctx context.Context) error {
+			d, err := db.Open(ctx, u, db.Config{})
+			if err != nil {
+				return err
+			}
+			return d.Close()
+		},
+	}.Start()
+	if err != nil {
+		return "", fmt.Errorf("start PostgreSQL: %w", err)
 	}
 	return u, nil
-}
-
-// await waits until the server at url answers.
-func await(url string, ended <-chan error) error {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	for {
-		d, err := db.Open(ctx, url, db.Config{})
-		if err == nil {
-			return d.Close()
-		}
-		select {
-		case err := <-ended:
-			return err
-		case <-ctx.Done():
-			return err
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
 }
 
 // find finds a program of PostgreSQL, which Debian keeps out of the PATH.

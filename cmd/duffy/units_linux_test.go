@@ -1,0 +1,99 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+const (
+	units         = "../../packaging/systemd"
+	unitsExposure = "30" // at most, in tenths of the measure of systemd-analyze
+)
+
+var unitNames = []string{"duffy-app", "duffy-metaclient", "duffy-tasks"}
+
+// TestUnits starts what the units start, with and without the options that Duffy 3
+// takes from the same variables, until it says that it has understood them.
+func TestUnits(t *testing.T) {
+	t.Parallel()
+	const served, refused = " * Starting Duffy", "the database is empty: run duffy setup-db"
+	dir := t.TempDir()
+	file := writeConfig(t, "metaclient: {port: %d}\ndatabase: {url: 'sqlite:///%s/duffy.sqlite'}\n", freePort(t), dir)
+	for unit, tt := range map[string]struct{ variable, options, says string }{
+		"duffy-app":        {"DUFFY_APP_OPTS", "--no-reload -H localhost -p 8081", refused},
+		"duffy-metaclient": {"DUFFY_METACLIENT_OPTS", fmt.Sprint("-D http://127.0.0.1:1 -p ", freePort(t)), served},
+		"duffy-tasks":      {"DUFFY_TASKS_OPTS", "-B --schedule-filename " + dir + "/beat --concurrency=4 -l INFO", refused},
+	} {
+		for name, env := range map[string]map[string]string{
+			"plain":        {"DUFFY_OPTS": "-c " + file},
+			"with options": {"DUFFY_OPTS": "-l debug --config " + file, tt.variable: tt.options},
+		} {
+			t.Run(unit+" "+name, func(t *testing.T) {
+				t.Parallel()
+				s := startServing(t, commandLine(t, unit, env)...)
+				require.Eventually(t, func() bool {
+					return strings.Contains(s.stdout.String()+s.stderr.String(), tt.says)
+				}, time.Minute, 10*time.Millisecond, "%s", &s.stderr)
+				s.stop()
+				<-s.code
+			})
+		}
+	}
+}
+
+// commandLine returns the arguments that a unit starts the program with.
+func commandLine(t *testing.T, unit string, env map[string]string) []string {
+	start := regexp.MustCompile(`(?m)^ExecStart=/usr/local/bin/duffy (.*)$`).FindStringSubmatch(readUnit(t, unit))
+	require.NotNil(t, start)
+	return strings.Fields(os.Expand(start[1], func(name string) string { return env[name] }))
+}
+
+func readUnit(t *testing.T, unit string) string {
+	text, err := os.ReadFile(filepath.Join(units, unit+".service"))
+	require.NoError(t, err)
+	return string(text)
+}
+
+// TestUnitsWaitLongEnough has systemd kill nothing that is still given time.
+func TestUnitsWaitLongEnough(t *testing.T) {
+	t.Parallel()
+	for _, unit := range unitNames {
+		timeout := regexp.MustCompile(`(?m)^TimeoutStopSec=(.*)$`).FindStringSubmatch(readUnit(t, unit))
+		require.NotNil(t, timeout, unit)
+		wait, err := time.ParseDuration(timeout[1])
+		require.NoError(t, err)
+		require.Greater(t, wait, drainTimeout, unit)
+	}
+}
+
+// TestUnitsAreSound has systemd look for mistakes in the units, and for what it
+// thinks that they should not be allowed.
+func TestUnitsAreSound(t *testing.T) {
+	t.Parallel()
+	need(t, installed("systemd-analyze"), "systemd-analyze of Debian's package systemd")
+	program, err := os.Executable()
+	require.NoError(t, err)
+	dir := t.TempDir()
+	var files []string
+	for _, unit := range unitNames {
+		file := filepath.Join(dir, unit+".service")
+		text := strings.ReplaceAll(readUnit(t, unit), "/usr/local/bin/duffy", program) // which has to exist
+		require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
+		files = append(files, file)
+	}
+	out, err := exec.Command("systemd-analyze", append([]string{"verify", "--man=no"}, files...)...).CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	require.Empty(t, string(out))
+	for _, file := range files {
+		out, err := exec.Command("systemd-analyze", "security", "--offline=true", "--threshold="+unitsExposure, file).CombinedOutput()
+		require.NoError(t, err, "%s", out)
+	}
+}
