@@ -20,6 +20,7 @@ type migrator interface {
 // Migrate brings the database's schema up to date: it sets up an empty database
 // and upgrades any other.
 func (d *Duffy) Migrate(ctx context.Context) error {
+	defer d.reconnect()
 	if _, _, err := db.Migrate(ctx, d.db); err != nil {
 		return err
 	}
@@ -90,5 +91,14 @@ func (d *Duffy) Downgrade(ctx context.Context, target string) (from, to Revision
 			return from, to, err
 		}
 	}
+	defer d.reconnect()
 	return db.Downgrade(ctx, d.db, target)
+}
+
+// reconnect drops connections, which know statements prepared for the schema as
+// it was.
+func (d *Duffy) reconnect() {
+	if d.db.Pool != nil {
+		d.db.Pool.Reset()
+	}
 }

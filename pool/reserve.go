@@ -40,7 +40,8 @@ const reserveQuery = `WITH picked AS (
 	SELECT id FROM nodes WHERE pool = ? AND state = 'ready' AND retired_at IS NULL ORDER BY id LIMIT ? %s
 )
 UPDATE nodes SET state = 'contextualizing', state_since = ?, session_id = ?, lease_owner = ?, lease_until = ?, data = %s
-WHERE id IN (SELECT id FROM picked) RETURNING *`
+WHERE id IN (SELECT id FROM picked)
+RETURNING id, hostname, ipaddr, state, comment, pool, reusable, data, created_at, session_id`
 
 func (s *Service) reserve(ctx context.Context, tx bun.Tx, r Reservation, lock string) ([]*Node, error) {
 	spec, err := json.Marshal(r.Spec)

@@ -98,7 +98,7 @@ func (s *Service) Get(ctx context.Context, by *tenant.Tenant, id int64) (*Sessio
 	return ses, s.loadNodes(ctx, s.db, ses)
 }
 
-const selectByID = "SELECT * FROM sessions WHERE id = ?"
+const selectByID = "SELECT id, tenant_id, created_at, retired_at, expires_at, data FROM sessions WHERE id = ?"
 
 // lockTx returns a session without its nodes, and keeps others from changing it
 // until tx ends. On SQLite the transaction itself does.

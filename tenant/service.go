@@ -73,7 +73,7 @@ func (s *Service) GetTx(ctx context.Context, d bun.IDB, id int64) (*Tenant, erro
 
 // GetByName returns the tenant called name, or a fault.NotFound.
 func (s *Service) GetByName(ctx context.Context, name string) (*Tenant, error) {
-	return find(ctx, s.db, "SELECT * FROM tenants WHERE name = ?", name)
+	return find(ctx, s.db, selectTenant+"name = ?", name)
 }
 
 // LockTx returns the tenant with id, or a fault.NotFound, and keeps others from
@@ -86,7 +86,12 @@ func (s *Service) LockTx(ctx context.Context, tx bun.Tx, id int64) (*Tenant, err
 	return find(ctx, tx, query, id)
 }
 
-const selectByID = "SELECT * FROM tenants WHERE id = ?"
+// selectTenant names columns, so that a statement that is kept prepared outlives
+// the addition of others.
+const selectTenant = `SELECT id, name, is_admin, ssh_key, api_key, node_quota,
+session_lifetime, session_lifetime_max, created_at, retired_at FROM tenants WHERE `
+
+const selectByID = selectTenant + "id = ?"
 
 func find(ctx context.Context, d bun.IDB, query string, arg any) (*Tenant, error) {
 	t := new(Tenant)

@@ -61,10 +61,10 @@ func TestDevShellOnSQLite(t *testing.T) {
 	dir := t.TempDir()
 	at := "sqlite+aiosqlite:///" + dir + "/du%66fy #.db" // a name in which nothing is encoded
 	file := writeConfig(t, "database: {url: %q}", at)
-	require.Zero(t, run(t.Context(), []string{"-c", file, "setup-db", "--test-data"}, io.Discard, io.Discard))
-	code, stdout, stderr := devShell(t, at, "SELECT name FROM tenants;\nPRAGMA foreign_keys;\n.exit 5\n", "-t", "ipython")
+	require.Zero(t, run(t.Context(), []string{"-c", file, "setup-db"}, io.Discard, io.Discard))
+	code, stdout, stderr := devShell(t, at, "SELECT count(*) FROM tenants;\nPRAGMA foreign_keys;\n.exit 5\n", "-t", "ipython")
 	require.Equal(t, 5, code)
-	require.Equal(t, "admin\ntenant\n1\n", stdout)
+	require.Equal(t, "0\n1\n", stdout)
 	require.Equal(t, "duffy: --shell-type=ipython is ignored, this is sqlite3\n", stderr)
 }
 

@@ -24,6 +24,9 @@ const DefaultMaxConns = 20
 // pingTimeout limits how long Open waits for the database to answer.
 const pingTimeout = 15 * time.Second
 
+// A program goes on working on a schema to which a newer one has added columns.
+var bunOptions = []bun.DBOption{bun.WithDiscardUnknownColumns()}
+
 // A DB is an open database. It is safe for concurrent use.
 type DB struct {
 	*bun.DB

@@ -50,7 +50,7 @@ func openPostgres(ctx context.Context, loc location, cfg Config) (*DB, error) {
 	}
 	sqlDB := sql.OpenDB(connector{stdlib.GetPoolConnector(pool)})
 	sqlDB.SetMaxIdleConns(0) // idle ones belong to the pool
-	return &DB{DB: bun.NewDB(sqlDB, pgdialect.New()), Pool: pool}, nil
+	return &DB{DB: bun.NewDB(sqlDB, pgdialect.New(), bunOptions...), Pool: pool}, nil
 }
 
 // secret returns the password, which may be an option.

@@ -9,10 +9,10 @@ import (
 	"strings"
 )
 
-// Shell returns the command that a human works on the database at url with: psql,
-// or sqlite3 on a file that has to exist. It connects as Open does, whatever
-// psql is told by its environment, so that its command line holds no secret. Input,
-// output and how long it runs are up to the caller.
+// Shell returns the program that a human works with on the database at url: psql,
+// or sqlite3 on a file, which has to exist. It connects as Open does. What psql
+// has to know is in its environment, since others can see its command line. Input
+// and output, and how long it runs, are up to the caller.
 func Shell(url string) (*exec.Cmd, error) {
 	loc, err := parseURL(url)
 	if err != nil {
