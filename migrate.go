@@ -75,9 +75,9 @@ func (d *Duffy) Upgrade(ctx context.Context, target string) (from, to Revision, 
 
 // Downgrade takes migrations of ours back, as far as the target, see
 // [Duffy.Upgrade], or the last few if the target is a number such as "-1". Going
-// back to Duffy 3's last revision leaves its tables and nothing else, and loses
-// nothing that Duffy 3 knows of. A later Upgrade takes over what Duffy 3 did
-// meanwhile.
+// back to Duffy 3's last revision leaves its tables and nothing else, unless there
+// are those of a queue that was used before, and loses nothing that Duffy 3 knows
+// of. A later Upgrade takes over what Duffy 3 did meanwhile.
 //
 // Nobody must be working on the database. If it is stopped half way it only needs
 // to be done again.

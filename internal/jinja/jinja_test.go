@@ -159,7 +159,7 @@ func TestErrors(t *testing.T) {
 		"{{ range(1, 2, 0) }}":                            "step",
 		"{{ range('a') }}":                                "integer",
 		"{{ range(10000000000) }}":                        "100000",
-		"{{ 1.é }}":                                       "not ASCII",
+		"{{ 1.\u00e9 }}":                                  "not ASCII",
 		"{{ '%s' % name }}":                               "makes no sense",
 		"{% raw %}{% endraw %}":                           "makes no sense",
 		"{% include '/etc/passwd' %}":                     "include",
