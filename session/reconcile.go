@@ -102,11 +102,12 @@ func (s *Service) takeOver(ctx context.Context) error {
 }
 
 func (s *Service) abandonTx(ctx context.Context, tx bun.Tx, n *pool.Node) error {
-	s.log.WarnContext(ctx, "ending a request whose process is gone", "node", n.ID, "pool", n.Pool,
-		"session", n.SessionID, "owner", n.LeaseOwner)
+	log := s.log.With("node", n.ID, "pool", n.Pool, "owner", n.LeaseOwner)
 	if n.SessionID == nil {
+		log.WarnContext(ctx, "taking back a node whose request is gone")
 		return s.pools.ReclaimNodesTx(ctx, tx, pool.Contextualizing, n.ID)
 	}
+	log.WarnContext(ctx, "ending a request whose process is gone", "session", *n.SessionID)
 	ses, err := s.lockTx(ctx, tx, nobody, *n.SessionID)
 	switch {
 	case errors.Is(err, fault.NotFound):
