@@ -172,10 +172,12 @@ func (c Config) backends(opts Options, log *slog.Logger) map[string]backend.Back
 }
 
 // CheckPools reports pools whose backend does not exist or says that they are
-// misconfigured, with file and line where the configuration comes from files.
+// misconfigured, with file and line where the configuration comes from files. A
+// mistake that several pools inherit is reported once.
 func (c Config) CheckPools(opts Options) error {
 	backends := c.backends(opts, nil)
 	var errs []error
+	reported := map[string]bool{}
 	for _, p := range c.Pools.Concrete() {
 		var err error
 		if b := backends[p.Backend]; b == nil {
@@ -186,7 +188,12 @@ func (c Config) CheckPools(opts Options) error {
 		} else if checker, ok := b.(backend.Checker); ok {
 			err = checker.Check(backend.Pool{Name: p.Name, Settings: p.Settings, Vars: p.Vars})
 		}
-		errs = append(errs, c.files.place(p.Name, err))
+		for _, err := range split(c.files.place(p.Name, err)) {
+			if text := err.Error(); !reported[text] {
+				reported[text] = true
+				errs = append(errs, err)
+			}
+		}
 	}
 	return errors.Join(errs...)
 }
