@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -102,17 +103,24 @@ func (s *Service) ReclaimNodesTx(ctx context.Context, tx bun.Tx, state State, id
 	return s.queue.Insert(ctx, tx, s.deprovisionJobs(nodes, time.Time{})...)
 }
 
+// reclaimQuery is written by hand for the same reason as reserveQuery.
+const reclaimQuery = `UPDATE nodes
+SET state = 'deprovisioning', state_since = ?, lease_owner = NULL, lease_until = NULL, attempts = 0
+WHERE session_id = ? AND state IN (%s) RETURNING id, pool`
+
+func quoted(states []State) string {
+	texts := make([]string, len(states))
+	for i, state := range states {
+		texts[i] = "'" + string(state) + "'"
+	}
+	return strings.Join(texts, ", ")
+}
+
 // ReclaimTx takes back the nodes of a session that are in one of the given
 // states: they are deprovisioned, whoever is working on them.
 func (s *Service) ReclaimTx(ctx context.Context, tx bun.Tx, session int64, states ...State) error {
-	nodes, err := returning(ctx, tx.NewUpdate().Model((*Node)(nil)).
-		Where("session_id = ?", session).
-		Where("state IN (?)", bun.List(states)).
-		Set("state = ?", Deprovisioning).
-		Set("state_since = ?", s.now()).
-		Set("lease_owner = NULL").
-		Set("lease_until = NULL").
-		Set("attempts = 0"))
+	var nodes []*Node
+	err := db.Select(ctx, tx, &nodes, fmt.Sprintf(reclaimQuery, quoted(states)), s.now(), session)
 	if err != nil || len(nodes) == 0 {
 		return err
 	}

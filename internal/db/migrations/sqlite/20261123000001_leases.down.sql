@@ -2,7 +2,6 @@ DROP INDEX sessions_nodes_node_id_index;
 DROP INDEX sessions_expires_at_index;
 DROP INDEX sessions_active_tenant_index;
 DROP INDEX nodes_session_id_index;
-DROP INDEX nodes_busy_index;
 DROP INDEX nodes_pool_state_index;
 DROP INDEX nodes_ready_index;
 DROP TABLE pools;

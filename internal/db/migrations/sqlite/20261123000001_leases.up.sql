@@ -33,8 +33,6 @@ CREATE TABLE pools (
 
 CREATE INDEX nodes_ready_index ON nodes (pool, id) WHERE state = 'ready' AND retired_at IS NULL;
 CREATE INDEX nodes_pool_state_index ON nodes (pool, state) WHERE retired_at IS NULL;
-CREATE INDEX nodes_busy_index ON nodes (state)
-    WHERE state IN ('provisioning', 'contextualizing', 'deprovisioning', 'deployed') AND retired_at IS NULL;
 CREATE INDEX nodes_session_id_index ON nodes (session_id) WHERE session_id IS NOT NULL;
 CREATE INDEX sessions_active_tenant_index ON sessions (tenant_id, id) WHERE retired_at IS NULL;
 CREATE INDEX sessions_expires_at_index ON sessions (expires_at) WHERE retired_at IS NULL;
