@@ -108,7 +108,7 @@ func (s *Service) settleProvisioned(ctx context.Context, owner string, c *Config
 	switch {
 	case len(missing) == 0 || errors.Is(runErr, ErrLeaseLost):
 	case stopped:
-		errs = append(errs, s.startOver(ctx, "the worker was shut down", missing))
+		errs = append(errs, s.handBack(ctx, owner, missing, got))
 	default:
 		reason := fmt.Sprintf("the backend provisioned %d of %d nodes", len(nodes)-len(missing), len(nodes))
 		if runErr != nil {

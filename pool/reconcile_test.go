@@ -167,6 +167,49 @@ func TestJobIsLate(t *testing.T) {
 	})
 }
 
+// slow is a backend that makes a machine and is stopped before it can be used.
+type slow struct{ *fake.Backend }
+
+func (s slow) Provision(ctx context.Context, req backend.Request) ([]backend.Node, error) {
+	nodes, err := s.Backend.Provision(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	<-ctx.Done()
+	for i := range nodes {
+		nodes[i].IPAddr = ""
+	}
+	return nodes, ctx.Err()
+}
+
+// TestShutdownKeepsWhatIsKnown has the machine that a stopped backend told of
+// cleaned up.
+func TestShutdownKeepsWhatIsKnown(t *testing.T) {
+	t.Parallel()
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		l := newLab(t, d, throwAway("a", 1))
+		l.backends["fake"] = slow{l.machines}
+		require.NoError(t, l.pools.Fill(t.Context(), "a"))
+		job := l.jobs.Jobs()[0]
+		payload := jsonOf(t, job)
+		ctx, shutDown := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- l.mux.Dispatch(ctx, job.Kind(), payload) }()
+		require.Eventually(t, func() bool { return len(l.machines.Machines()) == 1 }, 10*time.Second, 10*time.Millisecond)
+		made := l.machines.Machines()[0].ID
+		shutDown()
+		require.NoError(t, <-done)
+		require.Len(t, l.nodes(pool.Failed), 1)
+
+		l.backends["fake"] = l.machines
+		l.later(time.Minute)
+		_, exists := l.machines.Machine(made)
+		require.False(t, exists, "nothing leaks")
+		require.Empty(t, l.nodes(pool.Failed))
+		require.Len(t, l.nodes(pool.Ready), 1)
+	})
+}
+
 func TestLostJobs(t *testing.T) {
 	t.Parallel()
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {

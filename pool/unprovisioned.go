@@ -2,6 +2,7 @@ package pool
 
 import (
 	"context"
+	"errors"
 	"slices"
 
 	"github.com/uptrace/bun"
@@ -38,6 +39,28 @@ func (s *Service) unprovisioned(ctx context.Context, owner, reason string, nodes
 		}
 		return s.failedTx(ctx, tx, nodes[0].Pool, reason)
 	})
+}
+
+// handBack lets go of nodes whose provisioning was stopped by the end of the
+// worker. Those in got are cleaned up, the others start over or fail.
+func (s *Service) handBack(ctx context.Context, owner string, nodes []*Node, got map[int64]backend.Node) error {
+	const why = "the worker was shut down"
+	var errs []error
+	var unknown []*Node
+	for _, n := range nodes {
+		known := got[n.ID]
+		if len(known.Provision) == 0 {
+			unknown = append(unknown, n)
+			continue
+		}
+		errs = append(errs, s.db.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {
+			return s.halfMade(ctx, tx, owner, why, n, known)
+		}))
+	}
+	if len(unknown) > 0 {
+		errs = append(errs, s.startOver(ctx, why, unknown))
+	}
+	return errors.Join(errs...)
 }
 
 // halfMade fails a node of which enough is known to clean it up.
