@@ -15,8 +15,9 @@ import (
 
 const (
 	// deprovisionTries is how often deprovisioning is tried, over half an hour,
-	// before a node fails.
-	deprovisionTries = 8
+	// before a node fails. A failed one is tried again once in failedPause.
+	deprovisionTries = 40
+	failedPause      = 10 * time.Minute
 
 	decontextualizeTimeout = 10 * time.Second
 )
@@ -82,7 +83,7 @@ func (s *Service) settleDeprovisioned(ctx context.Context, owner string, nodes [
 				freed, err = returning(ctx, s.freed(tx, Deprovisioning, n))
 				more = s.deprovisionJobs(freed, time.Time{})
 			case errors.As(runErr, new(noPoolError)):
-				_, err = s.fail(ctx, tx, Deprovisioning, owner, "deprovisioning failed: "+runErr.Error(), true, n.ID)
+				_, err = s.fail(ctx, tx, Deprovisioning, owner, "deprovisioning failed: "+runErr.Error(), s.now(), n.ID)
 			default:
 				reason := fmt.Sprintf("the backend deprovisioned %d of %d nodes", len(got), len(nodes))
 				if runErr != nil {
@@ -124,7 +125,7 @@ func (s *Service) notGone(ctx context.Context, tx bun.Tx, owner string, n *Node,
 	n.Attempts++
 	if n.Attempts >= deprovisionTries {
 		reason = fmt.Sprintf("deprovisioning failed %d times, the last time: %s", n.Attempts, reason)
-		_, err := s.fail(ctx, tx, Deprovisioning, owner, reason, false, n.ID)
+		_, err := s.fail(ctx, tx, Deprovisioning, owner, reason, s.now().Add(failedPause), n.ID)
 		return nil, err
 	}
 	retry := s.now().Add(pause(n.Attempts))

@@ -36,7 +36,7 @@ func TestDeprovisioningIsRetried(t *testing.T) {
 	})
 }
 
-func TestDeprovisioningIsGivenUp(t *testing.T) {
+func TestDeprovisioningIsGivenUpForAWhile(t *testing.T) {
 	t.Parallel()
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		l := newLab(t, d, throwAway("a", 1))
@@ -44,15 +44,23 @@ func TestDeprovisioningIsGivenUp(t *testing.T) {
 		n := l.nodes(pool.Ready)[0]
 		l.machines.Inject(fake.Fault{In: fake.Deprovision, Missing: 1})
 		l.reclaim(pool.Ready, n.ID)
-		for range 60 {
+		for len(l.nodes(pool.Failed)) == 0 {
 			l.later(time.Minute)
 		}
 		failed := l.nodes(pool.Failed)
-		require.Len(t, failed, 1)
-		require.Equal(t, "deprovisioning failed 8 times, the last time: the backend deprovisioned 0 of 1 nodes", reason(failed[0]))
+		require.Equal(t, "deprovisioning failed 40 times, the last time: the backend deprovisioned 0 of 1 nodes", reason(failed[0]))
 		require.Equal(t, "a", failed[0].Pool)
 		require.Equal(t, n.IPAddr, failed[0].IPAddr)
 		require.Contains(t, failed[0].Data, "provision")
+
+		l.later(11 * time.Minute)
+		l.later(time.Minute)
+		require.Len(t, l.nodes(pool.Failed), 1, "it was tried once more")
+		l.machines.Heal()
+		l.later(11 * time.Minute)
+		require.Empty(t, l.nodes(pool.Failed))
+		_, exists := l.machines.Machine(n.ID)
+		require.False(t, exists)
 	})
 }
 

@@ -118,10 +118,11 @@ func (s *Service) takeUnused(ctx context.Context, tx bun.Tx, c *Config, n int) (
 
 const (
 	pauseMin = 10 * time.Second
-	pauseMax = 10 * time.Minute
+	pauseMax = 45 * time.Second
 )
 
-// pause is how long a pool rests after so many failures in a row.
+// pause is how long a pool or a node rests after so many failures in a row: never
+// so long that a minute passes between the end of an outage and the next try.
 func pause(failures int) time.Duration {
 	return min(pauseMin<<min(failures-1, 10), pauseMax)
 }

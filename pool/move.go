@@ -26,17 +26,13 @@ func (s *Service) update(db bun.IDB, state State, ids ...int64) *bun.UpdateQuery
 		Where("retired_at IS NULL")
 }
 
-// fail moves nodes to failed. Those with cleanup are deprovisioned by the next
-// reconcile, the others wait for an operator. An owner restricts it to nodes
-// that it holds the lease of.
-func (s *Service) fail(ctx context.Context, db bun.IDB, from State, owner, reason string, cleanup bool, ids ...int64) ([]*Node, error) {
+// fail moves nodes to failed. They are deprovisioned by the first reconcile after
+// cleanUp; if that is zero, they wait for an operator. An owner restricts it to
+// nodes that it holds the lease of.
+func (s *Service) fail(ctx context.Context, db bun.IDB, from State, owner, reason string, cleanUp time.Time, ids ...int64) ([]*Node, error) {
 	q := setData(s.move(db, from, Failed, ids...), "error", failure(s.now(), reason)).
-		Set("session_id = NULL")
-	if cleanup {
-		q = q.Set("retry_at = ?", s.now())
-	} else {
-		q = q.Set("retry_at = NULL")
-	}
+		Set("session_id = NULL").
+		Set("retry_at = ?", bun.NullTime{Time: cleanUp})
 	if owner != "" {
 		q = q.Where("lease_owner = ?", owner)
 	}

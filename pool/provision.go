@@ -106,7 +106,13 @@ func (s *Service) settleProvisioned(ctx context.Context, owner string, c *Config
 		}))
 	}
 	switch {
-	case len(missing) == 0 || errors.Is(runErr, ErrLeaseLost):
+	case len(missing) == 0:
+	case errors.Is(runErr, ErrLeaseLost):
+		for _, n := range missing {
+			if halfMade := got[n.ID]; len(halfMade.Provision) > 0 {
+				errs = append(errs, s.late(ctx, s.db, n, halfMade))
+			}
+		}
 	case stopped:
 		errs = append(errs, s.handBack(ctx, owner, missing, got))
 	default:

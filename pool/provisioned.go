@@ -31,13 +31,14 @@ func (s *Service) ready(ctx context.Context, owner string, n *Node, result backe
 		reason := fmt.Sprintf("the backend returned hostname %q, ipaddr %q, and an active node has one of them already", hostname, result.IPAddr)
 		_, err = returning(ctx, setData(set(s.update(s.db, Provisioning, n.ID)), "provision", result.Provision))
 		if err == nil {
-			_, err = s.fail(ctx, s.db, Provisioning, owner, reason, false, n.ID)
+			_, err = s.fail(ctx, s.db, Provisioning, owner, reason, time.Time{}, n.ID)
 		}
 		return false, err
 	case err != nil:
 		return false, err
 	case len(moved) == 0:
-		return false, s.late(ctx, n, hostname, result)
+		result.Hostname = hostname
+		return false, s.late(ctx, s.db, n, result)
 	}
 	s.log.InfoContext(ctx, "node ready", "node", n.ID, "pool", n.Pool, "hostname", hostname, "ipaddr", result.IPAddr)
 	return true, nil
@@ -68,10 +69,10 @@ func (s *Service) keepSurplus(ctx context.Context, pool string, results []backen
 
 // late keeps what a backend said about a node that was given up meanwhile, so
 // that it can be cleaned up.
-func (s *Service) late(ctx context.Context, n *Node, hostname string, result backend.Node) error {
+func (s *Service) late(ctx context.Context, db bun.IDB, n *Node, result backend.Node) error {
 	s.log.WarnContext(ctx, "node was provisioned after it was given up", "node", n.ID, "pool", n.Pool)
-	_, err := setData(s.update(s.db, Failed, n.ID), "provision", result.Provision).
-		Set("ipaddr = ?", result.IPAddr).Set("hostname = ?", hostname).
+	_, err := setData(s.update(db, Failed, n.ID), "provision", result.Provision).
+		Set("ipaddr = ?", bun.NullZero(result.IPAddr)).Set("hostname = ?", bun.NullZero(result.Hostname)).
 		Set("retry_at = ?", s.now()).
 		Where("ipaddr IS NULL").Exec(ctx)
 	return err

@@ -118,7 +118,7 @@ func (s *Service) cleanUp(ctx context.Context) error {
 	for _, id := range ids {
 		err := s.db.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {
 			nodes, err := returning(ctx, s.move(tx, Failed, Deprovisioning, id).
-				Set("retry_at = NULL").Set("attempts = 0"))
+				Set("retry_at = NULL"))
 			if err != nil || len(nodes) == 0 {
 				return err
 			}

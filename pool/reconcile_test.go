@@ -97,10 +97,24 @@ func TestDuffy3WasProvisioning(t *testing.T) {
 // brings is cleaned up.
 func TestLateResult(t *testing.T) {
 	t.Parallel()
+	t.Run("whole", func(t *testing.T) {
+		t.Parallel()
+		testLateResult(t, func(*backend.Node) {})
+	})
+	t.Run("half-made", func(t *testing.T) {
+		t.Parallel()
+		testLateResult(t, func(n *backend.Node) { n.IPAddr, n.Hostname = "", "" })
+	})
+}
+
+func testLateResult(t *testing.T, change func(*backend.Node)) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		l := newLab(t, d, throwAway("a", 1))
 		release := make(chan struct{})
-		l.machines.Inject(fake.Fault{In: fake.Provision, Times: 1, Change: func(*backend.Node) { <-release }})
+		l.machines.Inject(fake.Fault{In: fake.Provision, Times: 1, Change: func(n *backend.Node) {
+			<-release
+			change(n)
+		}})
 		require.NoError(t, l.pools.Fill(t.Context(), "a"))
 		done := make(chan struct{})
 		go func() {

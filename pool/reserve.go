@@ -76,7 +76,7 @@ func (s *Service) Deploy(ctx context.Context, active *bun.SelectQuery, owner str
 // FailTx moves nodes that owner holds from contextualizing to failed, since they
 // do not answer. They are cleaned up by the next reconcile.
 func (s *Service) FailTx(ctx context.Context, tx bun.Tx, owner, reason string, ids ...int64) error {
-	_, err := s.fail(ctx, tx, Contextualizing, owner, reason, true, ids...)
+	_, err := s.fail(ctx, tx, Contextualizing, owner, reason, s.now(), ids...)
 	return err
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"time"
 
 	"github.com/uptrace/bun"
 
@@ -30,7 +31,7 @@ func (s *Service) unprovisioned(ctx context.Context, owner, reason string, nodes
 			}
 		}
 		if len(nothing) > 0 {
-			if _, err := s.fail(ctx, tx, Provisioning, owner, reason, false, nothing...); err != nil {
+			if _, err := s.fail(ctx, tx, Provisioning, owner, reason, time.Time{}, nothing...); err != nil {
 				return err
 			}
 		}
@@ -65,11 +66,16 @@ func (s *Service) handBack(ctx context.Context, owner string, nodes []*Node, got
 
 // halfMade fails a node of which enough is known to clean it up.
 func (s *Service) halfMade(ctx context.Context, tx bun.Tx, owner, reason string, n *Node, known backend.Node) error {
-	q := setData(s.update(tx, Provisioning, n.ID), "provision", known.Provision).Where("lease_owner = ?", owner)
+	q := setData(s.update(tx, Provisioning, n.ID), "provision", known.Provision).
+		Where("lease_owner = ?", owner).
+		Set("attempts = 0")
 	if _, err := q.Exec(ctx); err != nil {
 		return err
 	}
-	_, err := s.fail(ctx, tx, Provisioning, owner, reason, true, n.ID)
+	failed, err := s.fail(ctx, tx, Provisioning, owner, reason, s.now(), n.ID)
+	if err == nil && len(failed) == 0 {
+		err = s.late(ctx, tx, n, known)
+	}
 	return err
 }
 

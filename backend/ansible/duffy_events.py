@@ -1,5 +1,6 @@
 # Tells Duffy what happens in a playbook: one JSON object a line, in the file
-# that the environment variable DUFFY_EVENTS names.
+# that the environment variable DUFFY_EVENTS names. And kills the playbook when
+# nobody has touched the file that DUFFY_ALIVE names for too long.
 
 DOCUMENTATION = """
     name: duffy_events
@@ -11,10 +12,35 @@ DOCUMENTATION = """
 
 import json
 import os
+import signal
+import threading
+import time
 
 from ansible.plugins.callback import CallbackBase
 
 SET_FACT = ("set_fact", "ansible.builtin.set_fact", "ansible.legacy.set_fact")
+
+
+SILENCE = 15  # seconds; must be well below the time that a lease has to run
+
+
+def watch(alive):
+    """Kills the playbook, and all that it runs, when Duffy is stopped.
+
+    Others will take over its nodes, and must not have this playbook beside them.
+    """
+    touched, since = None, time.monotonic()
+    while True:
+        time.sleep(1)
+        now = time.monotonic()
+        if now - since > SILENCE:
+            os.killpg(0, signal.SIGKILL)
+        try:
+            latest = os.stat(alive).st_mtime_ns
+        except OSError:
+            return  # Duffy has ended, and others see to that
+        if latest != touched:
+            touched, since = latest, now
 
 
 def encode(value):
@@ -32,6 +58,7 @@ class CallbackModule(CallbackBase):
     def __init__(self):
         super().__init__()
         self.events = open(os.environ["DUFFY_EVENTS"], "a", buffering=1)
+        threading.Thread(target=watch, args=[os.environ["DUFFY_ALIVE"]], daemon=True).start()
 
     def put(self, event, **details):
         self.events.write(json.dumps({"event": event, **details}, default=encode) + "\n")

@@ -26,6 +26,7 @@ func (b *Backend) environ(dir string) []string {
 	env["ANSIBLE_LOCAL_TEMP"] = filepath.Join(dir, tempDir)
 	env["ANSIBLE_NOCOLOR"] = "True"
 	env["ANSIBLE_RETRY_FILES_ENABLED"] = "False"
+	env["DUFFY_ALIVE"] = filepath.Join(dir, aliveFile)
 	env["DUFFY_EVENTS"] = filepath.Join(dir, eventsFile)
 	if !usable(env["HOME"]) {
 		env["HOME"] = filepath.Join(dir, homeDir)

@@ -2,6 +2,7 @@ package ansible
 
 import (
 	"errors"
+	"os"
 	"os/exec"
 	"syscall"
 	"time"
@@ -53,6 +54,27 @@ func newGroup(dir string) (pgid int, release func(), err error) {
 		_ = guard.Process.Kill()
 		_ = guard.Wait()
 	}, nil
+}
+
+// keepTouching touches a file every second, by which a playbook knows that this
+// process has not been stopped. The one that it returns ends that.
+func keepTouching(file string) (rest func()) {
+	tick := time.NewTicker(time.Second)
+	done := make(chan struct{})
+	go func() {
+		for {
+			select {
+			case now := <-tick.C:
+				_ = os.Chtimes(file, now, now) // which fails for a playbook that has no use for it any more
+			case <-done:
+				return
+			}
+		}
+	}()
+	return func() {
+		tick.Stop()
+		close(done)
+	}
 }
 
 // killGroup kills what is left of a process group after the grace period.

@@ -20,6 +20,7 @@ var callback []byte
 // Names in the directory that a run has for itself.
 const (
 	callbackDir = "callback"
+	aliveFile   = "alive"
 	eventsFile  = "events"
 	homeDir     = "home"
 	tempDir     = "tmp"
@@ -74,7 +75,9 @@ func (b *Backend) play(ctx context.Context, logger *slog.Logger, dir, topdir, pl
 
 	started := time.Now()
 	logger.InfoContext(ctx, "playbook started")
+	rest := keepTouching(filepath.Join(dir, aliveFile))
 	runErr := runGroup(cmd, dir)
+	rest()
 	stdout.flush()
 	stderr.flush()
 	logger.InfoContext(ctx, "playbook ended", "took", time.Since(started).Round(time.Millisecond), "status", cmd.ProcessState)
@@ -100,6 +103,7 @@ func prepare(dir string, vars []byte) error {
 		}
 	}
 	for name, content := range map[string][]byte{
+		aliveFile:  nil,
 		eventsFile: nil,
 		varsFile:   vars,
 		filepath.Join(callbackDir, "duffy_events.py"): callback,

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -118,28 +119,50 @@ func (e ending) Err() error {
 	return e.err
 }
 
-// TestDuffyIsKilled starts this test anew as a process that runs a playbook, and
-// kills it.
+// TestDuffyIsKilled has no playbook outlive the process that runs it.
 func TestDuffyIsKilled(t *testing.T) {
-	if dir := os.Getenv("DUFFY_TEST_TOPDIR"); dir != "" {
-		_, err := ansible.New(ansible.Config{}).Provision(t.Context(), request(pool(dir), 1))
-		t.Fatal("should have been killed: ", err)
-	}
 	t.Parallel()
-	requireAnsible(t)
-	dir, mark := sleeping(t)
-	duffy := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestDuffyIsKilled$")
-	temp := t.TempDir()
-	duffy.Env = append(os.Environ(), "DUFFY_TEST_TOPDIR="+dir, "TMPDIR="+temp)
-	require.NoError(t, duffy.Start())
-	require.Eventually(t, exists(filepath.Join(dir, "started")), time.Minute, 20*time.Millisecond)
-	require.NoError(t, duffy.Process.Kill())
-	_ = duffy.Wait()
-	require.Eventually(t, noProcess(t, mark), 20*time.Second, 50*time.Millisecond)
+	temp := endDuffy(t, syscall.SIGKILL)
 	require.Eventually(t, noProcess(t, temp), 20*time.Second, 50*time.Millisecond)
 	left, err := filepath.Glob(filepath.Join(temp, "duffy-ansible-*"))
 	require.NoError(t, err)
 	require.Empty(t, left)
+}
+
+// TestDuffyIsStopped has no playbook go on while the process that runs it does
+// not: soon others work on the same nodes.
+func TestDuffyIsStopped(t *testing.T) {
+	t.Parallel()
+	endDuffy(t, syscall.SIGSTOP)
+}
+
+// endDuffy has a process run a playbook, sends it a signal, and sees the playbook
+// end. It returns the process's directory of temporary files.
+func endDuffy(t *testing.T, signal os.Signal) (temp string) {
+	t.Helper()
+	requireAnsible(t)
+	dir, mark := sleeping(t)
+	duffy := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestAsDuffy$")
+	temp = t.TempDir()
+	duffy.Env = append(os.Environ(), "DUFFY_TEST_TOPDIR="+dir, "TMPDIR="+temp)
+	require.NoError(t, duffy.Start())
+	defer func() {
+		_ = duffy.Process.Kill()
+		_ = duffy.Wait()
+	}()
+	require.Eventually(t, exists(filepath.Join(dir, "started")), time.Minute, 20*time.Millisecond)
+	require.NoError(t, duffy.Process.Signal(signal))
+	require.Eventually(t, noProcess(t, mark), time.Minute, 50*time.Millisecond)
+	require.NoFileExists(t, filepath.Join(dir, "finished"))
+	return temp
+}
+
+// TestAsDuffy is the process of endDuffy.
+func TestAsDuffy(t *testing.T) {
+	if dir := os.Getenv("DUFFY_TEST_TOPDIR"); dir != "" {
+		_, err := ansible.New(ansible.Config{}).Provision(t.Context(), request(pool(dir), 1))
+		t.Fatal("should have been killed: ", err)
+	}
 }
 
 // mostAtOnce starts as many runs as there are requests and returns how many of

@@ -23,6 +23,7 @@ import (
 	"context"
 	_ "embed"
 	"fmt"
+	"io"
 	"log/slog"
 	"strings"
 	"time"
@@ -129,7 +130,7 @@ func (c *Contextualizer) run(ctx context.Context, client *gossh.Client, script s
 	session, err := client.NewSession()
 	var said output
 	if err == nil {
-		session.Stdin, session.Stdout, session.Stderr = strings.NewReader(script), &said, &said
+		session.Stdin, session.Stdout, session.Stderr = inTime(ctx, strings.NewReader(script)), &said, &said
 		err = session.Run("exec sh")
 	}
 	if err != nil && ctx.Err() != nil {
@@ -140,6 +141,22 @@ func (c *Contextualizer) run(ctx context.Context, client *gossh.Client, script s
 	}
 	return err
 }
+
+// inTime returns r for as long as ctx lasts by the clock, whether anybody has
+// noticed that it is over or not: a process that was stopped, and goes on when
+// others have taken over the node, must not do anything to it.
+func inTime(ctx context.Context, r io.Reader) io.Reader {
+	return readerFunc(func(p []byte) (int, error) {
+		if end, ok := ctx.Deadline(); ok && time.Now().After(end) {
+			return 0, context.DeadlineExceeded
+		}
+		return r.Read(p)
+	})
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
 // plainLines returns keys with the line ends of Unix and without control
 // characters, which no authorized_keys file has a use for.
