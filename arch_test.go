@@ -57,12 +57,14 @@ var packages = map[string]string{
 	"examples/embed":   ". backend examples/backend pool tenant",
 
 	// For tests only.
-	"backend/backendtest": "backend",
-	"backend/fake":        "backend",
-	"queue/queuetest":     "queue",
-	"internal/db/dbtest":  "internal/db internal/testserver",
-	"internal/redistest":  "internal/testserver",
-	"internal/testserver": "",
+	"backend/backendtest":  "backend",
+	"backend/fake":         "backend",
+	"queue/queuetest":      "queue",
+	"internal/chaos":       "",
+	"internal/chaos/cloud": "backend backend/loopback",
+	"internal/db/dbtest":   "internal/db internal/testserver",
+	"internal/redistest":   "internal/testserver",
+	"internal/testserver":  "",
 }
 
 // libraries lists every module from elsewhere with the packages that may import

@@ -25,7 +25,7 @@ func TestDeprovisioningIsRetried(t *testing.T) {
 		require.Len(t, waiting, 1)
 		require.Equal(t, "a", waiting[0].Pool, "what it takes to try again is kept")
 		require.Contains(t, waiting[0].Data, "provision")
-		require.Equal(t, errNoCapacity.Error(), reason(waiting[0]))
+		require.Equal(t, errNoCapacity.Error(), waiting[0].Reason())
 		for range 12 {
 			l.later(10 * time.Second)
 		}
@@ -48,7 +48,7 @@ func TestDeprovisioningIsGivenUpForAWhile(t *testing.T) {
 			l.later(time.Minute)
 		}
 		failed := l.nodes(pool.Failed)
-		require.Equal(t, "deprovisioning failed 40 times, the last time: the backend deprovisioned 0 of 1 nodes", reason(failed[0]))
+		require.Equal(t, "deprovisioning failed 40 times, the last time: the backend deprovisioned 0 of 1 nodes", failed[0].Reason())
 		require.Equal(t, "a", failed[0].Pool)
 		require.Equal(t, n.IPAddr, failed[0].IPAddr)
 		require.Contains(t, failed[0].Data, "provision")
@@ -76,7 +76,7 @@ func TestDeprovisionWithoutItsPool(t *testing.T) {
 		failed := without.nodes(pool.Failed)
 		require.Len(t, failed, 1)
 		require.Equal(t, "a", failed[0].Pool)
-		require.Equal(t, "deprovisioning failed: pool 'a' not found", reason(failed[0]))
+		require.Equal(t, "deprovisioning failed: pool 'a' not found", failed[0].Reason())
 		without.later(time.Hour)
 		require.Equal(t, failed, without.nodes(pool.Failed), "who does not know the pool leaves it")
 		l.later(time.Hour)

@@ -117,9 +117,3 @@ func jsonOf(t *testing.T, v any) []byte {
 	require.NoError(t, err)
 	return b
 }
-
-func reason(n *pool.Node) string {
-	failure, _ := n.Data["error"].(map[string]any)
-	detail, _ := failure["detail"].(string)
-	return detail
-}

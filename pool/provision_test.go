@@ -68,7 +68,7 @@ func TestFailingPoolRests(t *testing.T) {
 		l.later(0)
 		require.Len(t, l.nodes(pool.Failed), 5)
 		for _, n := range l.nodes(pool.Failed) {
-			require.Equal(t, errNoCapacity.Error(), reason(n))
+			require.Equal(t, errNoCapacity.Error(), n.Reason())
 			require.Equal(t, "a", n.Pool)
 		}
 		require.Equal(t, 1, l.trouble("a").Failures, "nodes that fail together are one failure")
@@ -98,7 +98,7 @@ func TestBackendReturnsTooFew(t *testing.T) {
 		l.later(0)
 		require.Equal(t, 2, l.levels("a")[pool.Ready])
 		require.Len(t, l.nodes(pool.Failed), 1)
-		require.Equal(t, "the backend provisioned 2 of 3 nodes", reason(l.nodes(pool.Failed)[0]))
+		require.Equal(t, "the backend provisioned 2 of 3 nodes", l.nodes(pool.Failed)[0].Reason())
 		l.later(time.Minute)
 		require.Equal(t, 3, l.levels("a")[pool.Ready])
 	})
@@ -179,7 +179,7 @@ func TestBackendReturnsAnothersAddress(t *testing.T) {
 		l.later(0)
 		failed := l.nodes(pool.Failed)
 		require.Len(t, failed, 1)
-		require.Contains(t, reason(failed[0]), taken.IPAddr)
+		require.Contains(t, failed[0].Reason(), taken.IPAddr)
 		require.Contains(t, failed[0].Data, "provision", "an operator can find the machine")
 		l.later(time.Minute)
 		require.Len(t, l.nodes(pool.Failed), 1, "cleaning up could hit the other node: that is for an operator")
@@ -210,13 +210,13 @@ func TestReusableNodeFailsToProvision(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, pool.Unused, n.State)
 		require.Empty(t, n.Pool)
-		require.Equal(t, errNoCapacity.Error(), reason(n))
+		require.Equal(t, errNoCapacity.Error(), n.Reason())
 		require.Less(t, len(l.machines.Calls()), 18, "a machine that never works is tried less and less often")
 
 		l.machines.Heal()
 		l.later(time.Minute)
 		require.Equal(t, 2, l.levels("metal")[pool.Ready])
-		require.Empty(t, reason(l.nodes(pool.Ready)[0]))
+		require.Empty(t, l.nodes(pool.Ready)[0].Reason())
 	})
 }
 
@@ -228,7 +228,7 @@ func TestProvisionTimeout(t *testing.T) {
 		l := newLab(t, d, c)
 		l.machines.Inject(fake.Fault{In: fake.Provision, Hang: true, Times: 1})
 		l.later(0)
-		require.Contains(t, reason(l.nodes(pool.Failed)[0]), "not finished within the time limit of 50ms")
+		require.Contains(t, l.nodes(pool.Failed)[0].Reason(), "not finished within the time limit of 50ms")
 	})
 }
 
@@ -239,6 +239,6 @@ func TestUnknownBackend(t *testing.T) {
 		c.Backend = "cloud"
 		l := newLab(t, d, c)
 		l.later(0)
-		require.Contains(t, reason(l.nodes(pool.Failed)[0]), "there is no backend called 'cloud'")
+		require.Contains(t, l.nodes(pool.Failed)[0].Reason(), "there is no backend called 'cloud'")
 	})
 }

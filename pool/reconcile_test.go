@@ -43,7 +43,7 @@ func TestWorkerDies(t *testing.T) {
 		failed := l.nodes(pool.Failed)
 		require.Len(t, failed, 1)
 		require.Equal(t, byPool["fail"].ID, failed[0].ID)
-		require.Contains(t, reason(failed[0]), "interrupted")
+		require.Contains(t, failed[0].Reason(), "interrupted")
 		for _, name := range []string{"fail", "retry", "gone"} {
 			require.Equal(t, 1, l.levels(name)[pool.Ready], name)
 		}
@@ -86,7 +86,7 @@ func TestDuffy3WasProvisioning(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, want, n.State, name)
 			if want == pool.Failed {
-				require.Contains(t, reason(n), "provisioning was interrupted", name)
+				require.Contains(t, n.Reason(), "provisioning was interrupted", name)
 			}
 		}
 		require.Equal(t, 1, l.levels("fail")[pool.Ready], "another one takes its place")

@@ -41,6 +41,10 @@ type Config struct {
 	// ProvisionDelay is how long Provision takes.
 	ProvisionDelay time.Duration
 
+	// Reachable tells whether a node answers; nil is always. One that does not
+	// closes new connections.
+	Reachable func(id int64) bool
+
 	Logger *slog.Logger // default: none
 }
 
@@ -112,7 +116,8 @@ func (b *Backend) start(id int64) (*machine, error) {
 	if err := makeHome(b.home(id), b.config.AuthorizedKey); err != nil {
 		return nil, err
 	}
-	m, err := startMachine(b.home(id), ip, b.config.Port, b.config.Logger)
+	reachable := func() bool { return b.config.Reachable == nil || b.config.Reachable(id) }
+	m, err := startMachine(b.home(id), ip, b.config.Port, reachable, b.config.Logger)
 	if err == nil {
 		b.machines[id] = m
 	}

@@ -23,16 +23,17 @@ type machine struct {
 	addr    *net.TCPAddr
 	hostKey string // the public one, as in authorized_keys
 
-	listener net.Listener
-	up       context.Context // ends when the machine is stopped
-	down     context.CancelFunc
+	listener  net.Listener
+	reachable func() bool
+	up        context.Context // ends when the machine is stopped
+	down      context.CancelFunc
 
 	mu       sync.Mutex // held to begin a session, and to stop
 	sessions sync.WaitGroup
 }
 
 // startMachine starts a server at address ip. A port of 0 means any that is free.
-func startMachine(home string, ip net.IP, port int, logger *slog.Logger) (*machine, error) {
+func startMachine(home string, ip net.IP, port int, reachable func() bool, logger *slog.Logger) (*machine, error) {
 	_, private, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		return nil, err
@@ -49,7 +50,7 @@ func startMachine(home string, ip net.IP, port int, logger *slog.Logger) (*machi
 		home:     home,
 		addr:     listener.Addr().(*net.TCPAddr),
 		hostKey:  strings.TrimSpace(string(gossh.MarshalAuthorizedKey(hostKey.PublicKey()))),
-		listener: listener,
+		listener: listener, reachable: reachable,
 	}
 	m.up, m.down = context.WithCancel(context.Background())
 	server := &ssh.Server{
@@ -80,6 +81,9 @@ func (m *machine) stop() {
 
 // connect closes conn when the machine stops, however far its handshake is.
 func (m *machine) connect(ctx ssh.Context, conn net.Conn) net.Conn {
+	if !m.reachable() {
+		return nil
+	}
 	stop := context.AfterFunc(m.up, func() { conn.Close() })
 	context.AfterFunc(ctx, func() { stop() })
 	return conn

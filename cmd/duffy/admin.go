@@ -25,6 +25,10 @@ type adminCmd struct {
 	CreateTenant createTenantCmd `cmd:"" name:"create-tenant" help:"Create a tenant."`
 	RetireTenant retireTenantCmd `cmd:"" name:"retire-tenant" help:"Retire or unretire a tenant."`
 	UpdateTenant updateTenantCmd `cmd:"" name:"update-tenant" help:"Change a tenant."`
+
+	ListFailedNodes listFailedNodesCmd `cmd:"" name:"list-failed-nodes" help:"List nodes that are failed, with the reason."`
+	RetryNodes      retryNodesCmd      `cmd:"" name:"retry-nodes" help:"Have failed nodes deprovisioned."`
+	RetireNodes     retireNodesCmd     `cmd:"" name:"retire-nodes" help:"Forget failed nodes of which nothing is left."`
 }
 
 // about runs fn on the database and reports its failure the way of Duffy 3, with

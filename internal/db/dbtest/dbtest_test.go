@@ -108,3 +108,24 @@ func end(t *testing.T, how string) {
 		select {}
 	}
 }
+
+// What was committed is there after every kind of outage.
+func TestServerComesBack(t *testing.T) {
+	t.Parallel()
+	s := dbtest.NewServer(t)
+	d, err := db.Open(t.Context(), s.URL(), db.Config{})
+	require.NoError(t, err)
+	defer d.Close()
+	_, err = d.ExecContext(t.Context(), "CREATE TABLE t (n integer)")
+	require.NoError(t, err)
+	for i, end := range []func(testing.TB){s.Stop, s.Kill} {
+		_, err = d.ExecContext(t.Context(), "INSERT INTO t VALUES (?)", i)
+		require.NoError(t, err)
+		end(t)
+		require.Error(t, d.PingContext(t.Context()))
+		s.Start(t)
+		n, err := d.NewSelect().Table("t").Count(t.Context())
+		require.NoError(t, err)
+		require.EqualValues(t, i+1, n)
+	}
+}

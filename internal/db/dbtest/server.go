@@ -38,7 +38,14 @@ func newServer(options ...string) *server {
 			template: func() (string, error) { return "template1", nil },
 		}
 	}
-	s := &server{url: sync.OnceValues(func() (string, error) { return start(options) })}
+	s := &server{url: sync.OnceValues(func() (string, error) {
+		h, err := newHome()
+		if err != nil {
+			return "", err
+		}
+		_, err = h.start(options)
+		return h.url(), err
+	})}
 	s.template = sync.OnceValues(s.makeTemplate)
 	return s
 }
@@ -66,45 +73,63 @@ func (s *server) makeTemplate() (string, error) {
 	return name, errors.Join(err, d.Close())
 }
 
+// A home is where a PostgreSQL server works, and what it takes to run it.
+type home struct {
+	dir              string
+	initdb, postgres string
+	account          *syscall.Credential
+}
+
+func newHome() (h home, err error) {
+	var err1, err2, err3 error
+	h.initdb, err1 = find("initdb")
+	h.postgres, err2 = find("postgres")
+	h.account, err3 = unprivileged()
+	if err := errors.Join(err1, err2, err3); err != nil {
+		return home{}, err
+	}
+	// $TMPDIR may be too long: the path of a socket has at most 107 bytes.
+	if h.dir, err = os.MkdirTemp("/tmp", "duffy-pg-"); err != nil {
+		return home{}, err
+	}
+	if h.account != nil {
+		err = os.Chown(h.dir, int(h.account.Uid), int(h.account.Gid))
+	}
+	return h, err
+}
+
+// url returns the URL of a database that every server has.
+func (h home) url() string {
+	return "postgresql://postgres@/postgres?sslmode=disable&host=" + url.QueryEscape(h.dir)
+}
+
+// data is the directory with the databases.
+func (h home) data() string { return filepath.Join(h.dir, "data") }
+
+// kept is a file in whose presence the home outlives the server.
+func (h home) kept() string { return filepath.Join(h.dir, "kept") }
+
 // watch runs a server in the directory $0 until standard input ends, which it
 // does with the test binary, however that ends. Two signals, because a shell
 // has the programs in its background ignore SIGQUIT until they want it.
 const watch = `
 initdb=$1; shift
-"$initdb" -D "$0/data" -U postgres -A trust -N -E UTF8 --locale=C </dev/null || { rm -rf "$0"; exit 1; }
+test -d "$0/data" || "$initdb" -D "$0/data" -U postgres -A trust -N -E UTF8 --locale=C </dev/null || { rm -rf "$0"; exit 1; }
 "$@" &
 read -r _
 kill -TERM $!; kill -QUIT $!; wait $!
-rm -rf "$0"
+test -e "$0/kept" || rm -rf "$0"
 `
 
-// start starts a server and returns the URL of one of its databases.
-func start(options []string) (string, error) {
-	initdb, err1 := find("initdb")
-	postgres, err2 := find("postgres")
-	account, err3 := unprivileged()
-	if err := errors.Join(err1, err2, err3); err != nil {
-		return "", err
-	}
-	// $TMPDIR may be too long: the path of a socket has at most 107 bytes.
-	dir, err := os.MkdirTemp("/tmp", "duffy-pg-")
-	if err != nil {
-		return "", err
-	}
-	if account != nil {
-		if err := os.Chown(dir, int(account.Uid), int(account.Gid)); err != nil {
-			return "", err
-		}
-	}
-
-	u := "postgresql://postgres@/postgres?sslmode=disable&host=" + url.QueryEscape(dir)
-	_, err = testserver.Server{
-		Dir: dir, Script: watch, Account: account,
+// start starts the server, and returns what ends it.
+func (h home) start(options []string) (stop func(), err error) {
+	stop, err = testserver.Server{
+		Dir: h.dir, Script: watch, Account: h.account,
 		Args: slices.Concat([]string{
-			initdb, postgres, "-D", filepath.Join(dir, "data"), "-k", dir, "-c", "listen_addresses=", "-c", "max_connections=500",
+			h.initdb, h.postgres, "-D", h.data(), "-k", h.dir, "-c", "listen_addresses=", "-c", "max_connections=500",
 		}, options),
 		Ready: func(ctx context.Context) error {
-			d, err := db.Open(ctx, u, db.Config{})
+			d, err := db.Open(ctx, h.url(), db.Config{})
 			if err != nil {
 				return err
 			}
@@ -112,9 +137,9 @@ func start(options []string) (string, error) {
 		},
 	}.Start()
 	if err != nil {
-		return "", fmt.Errorf("start PostgreSQL: %w", err)
+		return nil, fmt.Errorf("start PostgreSQL: %w", err)
 	}
-	return u, nil
+	return stop, nil
 }
 
 // find finds a program of PostgreSQL, which Debian keeps out of the PATH.

@@ -1,0 +1,52 @@
+// Package chaos_test shows that Duffy survives anything: it runs real processes,
+// PostgreSQL, playbooks and a cloud of SSH servers, puts load on them, breaks them
+// at random instants, and looks what became of nodes, sessions and keys.
+package chaos_test
+
+import (
+	"flag"
+	"math/rand/v2"
+	"testing"
+	"time"
+)
+
+var (
+	seed    = flag.Uint64("chaos.seed", 1, "what decides about the faults")
+	rounds  = flag.Int("chaos.rounds", 2, "how many rounds to play")
+	playFor = flag.Duration("chaos.for", 0, "play rounds for this long instead")
+)
+
+// TestChaos plays rounds. In each, faults begin and end at random instants; then
+// everything has to move again, and to come to rest without anything out of place.
+func TestChaos(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t)
+	f := &figures{faults: map[string]int{}, outcomes: map[string]int{}}
+	crowd := c.newCrowd(t, f)
+	begin := time.Now()
+	for n := 0; n < *rounds && *playFor == 0 || time.Since(begin) < *playFor; n++ {
+		random := rand.New(rand.NewPCG(*seed, uint64(n)))
+		f.rounds++
+		t.Logf("round %d", f.rounds)
+		play(t, c, crowd, f, random)
+		if t.Failed() {
+			break
+		}
+	}
+	f.took = time.Since(begin)
+	f.restarts = c.restarts()
+	t.Logf("%s", f)
+}
+
+// play plays one round.
+func play(t *testing.T, c *cluster, crowd *crowd, f *figures, random *rand.Rand) {
+	crowd.come(t)
+	c.suffer(t, plan(random), f)
+	ended := time.Now()
+	crowd.untilServed(t, ended)
+	f.serving = max(f.serving, time.Since(ended))
+	crowd.leave()
+	c.untilAtRest(t, crowd)
+	f.atRest = max(f.atRest, time.Since(ended))
+	c.checkAtRest(t, crowd)
+}

@@ -1,0 +1,215 @@
+package chaos_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/duffy-ci/duffy/internal/db"
+	"github.com/duffy-ci/duffy/internal/db/dbtest"
+)
+
+const (
+	patience = 3 * time.Minute // how long anything may take on a busy machine
+	glance   = 100 * time.Millisecond
+
+	metal = 4 // machines that are used again
+)
+
+// levels are how many nodes are to be ready, by pool.
+var levels = map[string]int{"thrown-away": 3, "retried": 3, "reused": 2}
+
+// A cluster is all that runs: PostgreSQL, two "duffy serve", two "duffy worker"
+// and the cloud. The processes have only their database in common.
+type cluster struct {
+	dir      string
+	postgres *dbtest.Server
+	db       *db.DB // past the proxies
+	cloud    *process
+	cloudURL string
+
+	serving []*process
+	workers []*process
+	proxies map[*process]*proxy
+
+	wrong cloudFaults
+}
+
+// cloudFaults are what the cloud is told to do wrong.
+type cloudFaults struct {
+	Delay                       time.Duration
+	Hang, FailBefore, FailAfter bool
+	Unreachable                 int
+}
+
+func startCluster(t *testing.T) *cluster {
+	c := &cluster{dir: t.TempDir(), postgres: dbtest.NewServer(t), proxies: map[*process]*proxy{}}
+	c.build(t)
+	key := newKey(t, filepath.Join(c.dir, "duffy_key"))
+	c.cloudURL = "http://" + freeAddress(t)
+	c.configure(t)
+	c.cloud = c.startProcess(t, "cloud", filepath.Join(c.dir, "cloud"),
+		"-dir", c.dir, "-listen", strings.TrimPrefix(c.cloudURL, "http://"), "-key", key.authorized)
+
+	c.run(t, "setup-db")
+	var err error
+	c.db, err = db.Open(t.Context(), c.postgres.URL(), db.Config{})
+	require.NoError(t, err)
+	t.Cleanup(func() { c.db.Close() })
+	for i := range metal {
+		_, err := c.db.ExecContext(t.Context(), `INSERT INTO nodes (state, hostname, ipaddr, reusable, data)
+			VALUES ('unused', ?, ?, true, '{"kind": "metal"}')`, fmt.Sprintf("metal%d", i), fmt.Sprintf("192.0.2.%d", i))
+		require.NoError(t, err)
+	}
+	for i := range 2 {
+		address := freeAddress(t)
+		_, port, _ := net.SplitHostPort(address)
+		serve := c.startDuffy(t, fmt.Sprintf("serve%d", i), "serve", "-p", port)
+		serve.url = "http://" + address
+		c.serving = append(c.serving, serve)
+		c.workers = append(c.workers, c.startDuffy(t, fmt.Sprintf("worker%d", i), "worker"))
+	}
+	for _, p := range c.serving {
+		require.Eventually(t, func() bool { return answers(p.url + "/readyz") }, patience, glance)
+	}
+	return c
+}
+
+func answers(url string) bool {
+	res, err := http.Get(url)
+	if err != nil {
+		return false
+	}
+	res.Body.Close()
+	return res.StatusCode == http.StatusOK
+}
+
+func (c *cluster) build(t *testing.T) {
+	for _, name := range []string{"cmd/duffy", "internal/chaos/cloud"} {
+		out, err := exec.Command("go", "build", "-o", c.dir+"/", "github.com/duffy-ci/duffy/"+name).CombinedOutput()
+		require.NoError(t, err, "%s", out)
+	}
+}
+
+const configuration = `
+database: {url: %q}
+ssh: {key-files: [%q], host-keys: pinned}
+ansible: {concurrency: 3}
+nodepools:
+  abstract:
+    cloud:
+      mechanism:
+        type: ansible
+        ansible:
+          topdir: %q
+          provision: {playbook: provision.yml}
+          deprovision: {playbook: deprovision.yml}
+          extra-vars: {cloud: %q}
+  concrete:
+    thrown-away: {extends: cloud, fill-level: %d}
+    retried: {extends: cloud, fill-level: %d, on-interrupted: retry, run-parallel: false}
+    reused: {extends: cloud, fill-level: %d, reuse-nodes: {kind: metal}}
+`
+
+// configure writes what all processes have in common.
+func (c *cluster) configure(t *testing.T) {
+	text := fmt.Sprintf(configuration, c.postgres.URL(), filepath.Join(c.dir, "duffy_key"), c.dir, c.cloudURL,
+		levels["thrown-away"], levels["retried"], levels["reused"])
+	require.NoError(t, os.WriteFile(filepath.Join(c.dir, "duffy.yaml"), []byte(text), 0o600))
+	for _, name := range []string{"provision.yml", "deprovision.yml"} {
+		playbook, err := os.ReadFile(filepath.Join("testdata", name))
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(filepath.Join(c.dir, name), playbook, 0o600))
+	}
+}
+
+// startDuffy starts a process that has a proxy of its own to the database.
+func (c *cluster) startDuffy(t *testing.T, name string, args ...string) *process {
+	u, err := url.Parse(c.postgres.URL())
+	require.NoError(t, err)
+	p := newProxy(t, u.Query().Get("host")+"/.s.PGSQL.5432")
+	own := filepath.Join(c.dir, name+".yaml")
+	text := fmt.Sprintf("database: {url: %q}\n", fmt.Sprintf("postgresql://postgres@127.0.0.1:%d/postgres?sslmode=disable", p.port()))
+	require.NoError(t, os.WriteFile(own, []byte(text), 0o600))
+	args = append([]string{filepath.Join(c.dir, "duffy"), "-c", "duffy.yaml", "-c", own}, args...)
+	d := c.startProcess(t, name, args...)
+	c.proxies[d] = p
+	return d
+}
+
+func (c *cluster) startProcess(t *testing.T, name string, args ...string) *process {
+	p := &process{name: name, args: args, dir: c.dir}
+	p.start(t)
+	t.Cleanup(func() {
+		p.signalAll(9)
+		p.end(9)
+		if log, err := os.ReadFile(filepath.Join(c.dir, name+".log")); err == nil && t.Failed() {
+			t.Logf("%s\n%s", name, log[max(0, len(log)-20_000):])
+		}
+	})
+	return p
+}
+
+// run runs duffy as an operator does, and returns what it prints.
+func (c *cluster) run(t *testing.T, args ...string) string {
+	t.Helper()
+	cmd := exec.Command(filepath.Join(c.dir, "duffy"), append([]string{"-c", "duffy.yaml"}, args...)...)
+	cmd.Dir = c.dir
+	out, err := cmd.Output()
+	require.NoError(t, err, "%s: %s", args, out)
+	return string(out)
+}
+
+// tellCloud has the cloud do things wrong as c.wrong says.
+func (c *cluster) tellCloud(t *testing.T) {
+	body, err := json.Marshal(c.wrong)
+	require.NoError(t, err)
+	req, err := http.NewRequest(http.MethodPut, c.cloudURL+"/faults", bytes.NewReader(body))
+	require.NoError(t, err)
+	require.Eventually(t, func() bool {
+		res, err := http.DefaultClient.Do(req.Clone(t.Context()))
+		if err != nil {
+			return false
+		}
+		res.Body.Close()
+		return true
+	}, patience, glance)
+}
+
+// machines returns what authorized_keys says on each machine, by node.
+func (c *cluster) machines(t *testing.T) map[int64]string {
+	res, err := http.Get(c.cloudURL + "/machines")
+	require.NoError(t, err)
+	defer res.Body.Close()
+	var keys map[int64]string
+	require.NoError(t, json.NewDecoder(res.Body).Decode(&keys))
+	return keys
+}
+
+func (c *cluster) restarts() (n int) {
+	for p := range c.proxies {
+		p.mu.Lock()
+		n += p.restarts
+		p.mu.Unlock()
+	}
+	return n
+}
+
+// freeAddress returns an address that nobody listens on.
+func freeAddress(t *testing.T) string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	return l.Addr().String()
+}

@@ -1,0 +1,108 @@
+package dbtest
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// A Server is a PostgreSQL server of one test, which can have it go away and come
+// back, with all that was committed, at the same URL. It is not for concurrent use.
+type Server struct {
+	home
+	end func() // nil if it does not run
+}
+
+// NewServer returns a server that runs until the test ends, however that ends. Its
+// disk is not waited for. Without PostgreSQL the test is skipped, or fails if CI is
+// set.
+func NewServer(t testing.TB) *Server {
+	t.Helper()
+	h, err := newHome()
+	if err != nil {
+		unavailable(t, err)
+	}
+	s := &Server{home: h}
+	t.Cleanup(func() {
+		if s.end != nil {
+			s.end()
+		}
+		require.NoError(t, os.RemoveAll(s.dir))
+	})
+	s.Start(t)
+	return s
+}
+
+// URL returns the URL of a database that has nothing in it at first.
+func (s *Server) URL() string { return s.url() }
+
+// Start starts the server, unless it runs, and returns once it answers.
+func (s *Server) Start(t testing.TB) {
+	t.Helper()
+	if s.end != nil {
+		return
+	}
+	require.NoError(t, os.RemoveAll(s.kept()))
+	var err error
+	s.end, err = s.start([]string{"-c", "fsync=off"})
+	require.NoError(t, err)
+}
+
+// Stop has the server end as a restart of its service does: connections are
+// closed, and what runs on them is rolled back.
+func (s *Server) Stop(t testing.TB) {
+	t.Helper()
+	s.leave(t, func(postmaster int) {
+		require.NoError(t, syscall.Kill(postmaster, syscall.SIGINT))
+		require.Eventually(t, func() bool {
+			_, err := os.Stat(s.pidFile())
+			return os.IsNotExist(err)
+		}, time.Minute, 10*time.Millisecond, "PostgreSQL does not end")
+	})
+}
+
+// Kill ends all processes of the server at once. The next start recovers what was
+// committed.
+func (s *Server) Kill(t testing.TB) {
+	t.Helper()
+	s.leave(t, func(postmaster int) {
+		children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", postmaster))
+		require.NoError(t, err)
+		require.NoError(t, syscall.Kill(postmaster, syscall.SIGKILL))
+		for _, child := range strings.Fields(string(children)) {
+			pid, err := strconv.Atoi(child)
+			require.NoError(t, err)
+			_ = syscall.Kill(pid, syscall.SIGKILL) // which may have ended
+			require.Eventually(t, func() bool {
+				_, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
+				return err != nil
+			}, time.Minute, 10*time.Millisecond, "PostgreSQL starts only once its memory is given back")
+		}
+	})
+}
+
+// leave has the server, if it runs, end in some way, and keeps what it has.
+func (s *Server) leave(t testing.TB, end func(postmaster int)) {
+	t.Helper()
+	if s.end == nil {
+		return
+	}
+	require.NoError(t, os.WriteFile(s.kept(), nil, 0o600))
+	lines, err := os.ReadFile(s.pidFile())
+	require.NoError(t, err)
+	first, _, _ := strings.Cut(string(lines), "\n")
+	postmaster, err := strconv.Atoi(first)
+	require.NoError(t, err)
+	end(postmaster)
+	s.end()
+	s.end = nil
+}
+
+func (s *Server) pidFile() string { return filepath.Join(s.data(), "postmaster.pid") }

@@ -1,0 +1,82 @@
+package pool
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"time"
+
+	"github.com/uptrace/bun"
+
+	"github.com/duffy-ci/duffy/internal/db"
+	"github.com/duffy-ci/duffy/internal/fault"
+)
+
+// Failed returns the active nodes that are failed, in the order of their IDs.
+// [Node.Reason] tells why.
+func (s *Service) Failed(ctx context.Context) ([]*Node, error) {
+	var nodes []*Node
+	err := s.db.NewSelect().Model(&nodes).Where("state = ?", Failed).Where("retired_at IS NULL").Order("id").Scan(ctx)
+	return nodes, err
+}
+
+// Reason returns what was last wrong with the node, empty if nothing was.
+func (n *Node) Reason() string {
+	failure, _ := n.Data["error"].(map[string]any)
+	detail, _ := failure["detail"].(string)
+	return detail
+}
+
+// RetryNodes has failed nodes deprovisioned, by whatever is known of them. All of
+// them, or none if one is not failed: fault.Invalid, or unknown: fault.NotFound.
+func (s *Service) RetryNodes(ctx context.Context, ids ...int64) error {
+	return s.db.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {
+		var nodes []*Node
+		for _, id := range ids {
+			n, err := s.leaveFailed(ctx, tx, id, s.move(tx, Failed, Deprovisioning, id).
+				Set("retry_at = NULL").Set("attempts = 0"))
+			if err != nil {
+				return err
+			}
+			nodes = append(nodes, n)
+		}
+		return s.queue.Insert(ctx, tx, s.deprovisionJobs(nodes, time.Time{})...)
+	})
+}
+
+// RetireNodes forgets failed nodes: nothing is left of them, or somebody has seen
+// to it. Its errors are those of RetryNodes.
+func (s *Service) RetireNodes(ctx context.Context, ids ...int64) error {
+	return s.db.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {
+		for _, id := range ids {
+			if _, err := s.leaveFailed(ctx, tx, id, s.move(tx, Failed, Done, id).
+				Set("retry_at = NULL").Set("retired_at = ?", s.now())); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// leaveFailed runs a move of a failed node.
+func (s *Service) leaveFailed(ctx context.Context, tx bun.Tx, id int64, move *bun.UpdateQuery) (*Node, error) {
+	moved, err := returning(ctx, move)
+	if _, taken := db.UniqueViolation(err); taken {
+		return nil, fault.Wrap(fault.Conflict, err, "another active node has the hostname or address of this one: retire it instead")
+	}
+	if err != nil {
+		return nil, err
+	}
+	if len(moved) == 1 {
+		return moved[0], nil
+	}
+	n := &Node{ID: id}
+	err = tx.NewSelect().Model(n).WherePK().Scan(ctx)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, fault.Newf(fault.NotFound, "there is no node %d", id)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return nil, fault.Newf(fault.Invalid, "node %d is %s, not failed", id, n.State)
+}
