@@ -1,6 +1,6 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: help test race lint bench generate verify
+.PHONY: help test race lint bench fuzz chaos generate verify
 
 tool := go tool -modfile=.ci/tools/go.mod
 # -count=1, since Go's cache knows nothing of the programs that tests run.
@@ -29,6 +29,17 @@ bench: ## run all benchmarks and print their figures
 	@.ci/parts install
 	go test -run '^$$' -bench . -benchmem -timeout 60m \
 		$$(grep -rlE '^func Benchmark' --include='*_test.go' . | xargs -r dirname | sort -u)
+
+chaos: ## break everything at random for half an hour (FOR=30m SEED=1), and print figures
+	@.ci/parts install
+	go test ./internal/chaos -run 'TestChaos$$' -count=1 -v -timeout 24h -chaos.for $(or $(FOR),30m) -chaos.seed $(or $(SEED),1)
+
+fuzz: ## run each fuzz test for 10 seconds, or FUZZTIME
+	@for dir in $$(grep -rlE '^func Fuzz' --include='*_test.go' . | xargs -r dirname | sort -u); do \
+		for name in $$(grep -hoE '^func Fuzz\w+' $$dir/*_test.go | cut -d' ' -f2); do \
+			go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(or $(FUZZTIME),10s) $$dir; \
+		done; \
+	done
 
 generate: ## make generated files anew (so far there are none)
 	go generate ./...

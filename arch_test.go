@@ -40,7 +40,7 @@ var packages = map[string]string{
 	"session": "backend internal/db internal/fault pool queue tenant",
 
 	"httpapi/apiv1": "",
-	"httpapi":       "httpapi/apiv1 internal/duration internal/fault pool session tenant",
+	"httpapi":       "httpapi/apiv1 internal/db internal/duration internal/fault pool session tenant",
 	".": "backend backend/ansible backend/ssh httpapi internal/config internal/db pool queue queue/riverqueue " +
 		"session tenant",
 
@@ -70,26 +70,28 @@ var packages = map[string]string{
 // libraries lists every module from elsewhere with the packages that may import
 // it: what it is good for is known to them alone, and it can be replaced there.
 var libraries = map[string]string{
-	"al.essio.dev/pkg/shellescape":       "backend/ssh cmd/duffy",
-	"github.com/alecthomas/kong":         "cmd/duffy cmd/duffy-client internal/clientcli internal/completion",
-	"github.com/danielgtaylor/huma/v2":   "httpapi",
-	"github.com/gliderlabs/ssh":          "backend/loopback",
-	"github.com/google/uuid":             "cmd/duffy httpapi legacy queue/asynqqueue tenant",
-	"github.com/hashicorp/golang-lru/v2": "tenant",
-	"github.com/hibiken/asynq":           "queue/asynqqueue",
-	"github.com/jackc/pgx/v5":            "internal/db queue/riverqueue tenant",
-	"github.com/jotaen/kong-completion":  "internal/completion",
-	"github.com/nikolalohinski/gonja/v2": "internal/jinja",
-	"github.com/riverqueue/river":        "queue/riverqueue",
-	"github.com/stretchr/testify":        "backend/backendtest internal/db/dbtest internal/redistest queue/queuetest",
-	"github.com/swaggest/swgui":          "httpapi",
-	"github.com/uptrace/bun":             ". cmd/duffy internal/db pool queue queue/asynqqueue queue/queuetest queue/riverqueue session tenant",
-	"go.yaml.in/yaml/v4":                 "cmd/duffy internal/clientcli internal/config",
-	"golang.org/x/crypto":                "backend/backendtest backend/loopback backend/ssh cmd/duffy tenant",
-	"golang.org/x/sync":                  "backend/backendtest cmd/duffy session tenant",
-	"golang.org/x/sys":                   "backend/ansible backend/loopback",
-	"golang.org/x/term":                  "cmd/duffy internal/clientcli",
-	"modernc.org/sqlite":                 "internal/db",
+	"al.essio.dev/pkg/shellescape":        "backend/ssh cmd/duffy",
+	"github.com/alecthomas/kong":          "cmd/duffy cmd/duffy-client internal/clientcli internal/completion",
+	"github.com/danielgtaylor/huma/v2":    "httpapi",
+	"github.com/gliderlabs/ssh":           "backend/loopback",
+	"github.com/google/uuid":              "cmd/duffy httpapi legacy queue/asynqqueue tenant",
+	"github.com/hashicorp/golang-lru/v2":  "tenant",
+	"github.com/hibiken/asynq":            "queue/asynqqueue",
+	"github.com/jackc/pgx/v5":             "internal/db queue/riverqueue tenant",
+	"github.com/jotaen/kong-completion":   "internal/completion",
+	"github.com/nikolalohinski/gonja/v2":  "internal/jinja",
+	"github.com/prometheus/client_golang": ". httpapi pool session",
+	"github.com/riverqueue/river":         "queue/riverqueue",
+	"github.com/stretchr/testify":         "backend/backendtest internal/db/dbtest internal/redistest queue/queuetest",
+	"github.com/swaggest/swgui":           "httpapi",
+	"github.com/uptrace/bun":              ". cmd/duffy internal/db pool queue queue/asynqqueue queue/queuetest queue/riverqueue session tenant",
+	"go.yaml.in/yaml/v4":                  "cmd/duffy internal/clientcli internal/config",
+	"golang.org/x/crypto":                 "backend/backendtest backend/loopback backend/ssh cmd/duffy tenant",
+	"golang.org/x/sync":                   "backend/backendtest cmd/duffy session tenant",
+	"golang.org/x/sys":                    "backend/ansible backend/loopback internal/db",
+	"golang.org/x/term":                   "cmd/duffy internal/clientcli",
+	"golang.org/x/time":                   "tenant",
+	"modernc.org/sqlite":                  "internal/db",
 }
 
 // TestImports keeps packages in their order, and libraries where they belong.

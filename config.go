@@ -43,6 +43,8 @@ func LoadConfig(paths ...string) (Config, error) {
 		ShutdownTimeout: c.Tasks.ShutdownTimeout,
 		ReconcileEvery:  DefaultReconcileEvery,
 		NoAnonymousRead: !c.App.AnonymousRead,
+		TrustedProxies:  c.App.TrustedProxies,
+		HideMetrics:     c.App.Metrics.Port != 0,
 		files:           f,
 	}
 	for _, every := range []time.Duration{c.Tasks.FillPools, c.Tasks.ExpireSessions} {

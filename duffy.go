@@ -23,9 +23,11 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
+	"net/netip"
 	"runtime/debug"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/uptrace/bun"
 
 	"github.com/duffy-ci/duffy/backend"
@@ -67,6 +69,14 @@ type Config struct {
 	// NoAnonymousRead has the API require credentials for everything.
 	NoAnonymousRead bool
 
+	// TrustedProxies are believed what they say of where requests come from. Nil
+	// trusts this machine, see [httpapi.Config].
+	TrustedProxies []netip.Prefix
+
+	// HideMetrics has Handler not answer /metrics, which it does not either with
+	// NoAnonymousRead, since the names of tenants are among them. See Monitor.
+	HideMetrics bool
+
 	files *files // to name places in, nil if Config does not come from files
 }
 
@@ -89,6 +99,11 @@ type Options struct {
 	// NewQueue replaces River. It gets the database that jobs are inserted into.
 	NewQueue func(*bun.DB) (queue.Queue, error)
 
+	// Metrics gets Duffy's metrics while it is open. If it is nil, those of the Go
+	// runtime and the process join them. Handler and Monitor show them either way.
+	// What happened is counted for this process only.
+	Metrics prometheus.Registerer
+
 	Now func() time.Time // replaces the clock
 }
 
@@ -102,6 +117,10 @@ type Duffy struct {
 	log   *slog.Logger
 	db    *db.DB
 	queue queue.Queue
+
+	metrics    *prometheus.Registry
+	unregister func() // ends what Options.Metrics shows of them
+	handler    http.Handler
 }
 
 // New opens the database and assembles Duffy. It neither changes the database
@@ -119,7 +138,7 @@ func New(ctx context.Context, cfg Config, opts Options) (*Duffy, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Duffy{cfg: cfg, log: log, db: database}
+	d := &Duffy{cfg: cfg, log: log, db: database, metrics: prometheus.NewRegistry(), unregister: func() {}}
 	if err := d.assemble(opts); err != nil {
 		return nil, errors.Join(err, database.Close())
 	}
@@ -141,12 +160,25 @@ func (d *Duffy) assemble(opts Options) (err error) {
 	d.Tenants = tenant.New(d.db.DB, tenant.Config{Defaults: d.cfg.Limits, Logger: d.log, Now: opts.Now})
 	d.Pools = pool.New(d.db.DB, d.queue, pool.ServiceConfig{
 		Pools: d.cfg.Pools, Backends: d.cfg.backends(opts, d.log), Contextualizer: contextualizer,
-		Logger: d.log, Now: opts.Now,
+		Metrics: d.metrics, Logger: d.log, Now: opts.Now,
 	})
 	d.Sessions = session.New(d.db.DB, d.queue, d.Tenants, d.Pools, session.Config{
-		Contextualizer: contextualizer, Logger: d.log, Now: opts.Now,
+		Contextualizer: contextualizer, Metrics: d.metrics, Logger: d.log, Now: opts.Now,
 	})
-	return nil
+	d.handler = httpapi.New(d.httpConfig(!d.cfg.NoAnonymousRead && !d.cfg.HideMetrics))
+	return d.exportMetrics(opts.Metrics)
+}
+
+func (d *Duffy) httpConfig(withMetrics bool) httpapi.Config {
+	cfg := httpapi.Config{
+		Tenants: d.Tenants, Pools: d.Pools, Sessions: d.Sessions,
+		Ready: d.Ready, NoAnonymousRead: d.cfg.NoAnonymousRead, TrustedProxies: d.cfg.TrustedProxies,
+		Version: Version(), Metrics: d.metrics, Logger: d.log,
+	}
+	if withMetrics {
+		cfg.Scrape = d.scrape()
+	}
+	return cfg
 }
 
 func (d *Duffy) newQueue(opts Options) (queue.Queue, error) {
@@ -199,13 +231,12 @@ func (c Config) CheckPools(opts Options) error {
 }
 
 // Handler returns the REST API, see [httpapi]. It may be mounted in any mux
-// under / or at /api/v1/, /openapi.json, /docs/, /healthz and /readyz.
-func (d *Duffy) Handler() http.Handler {
-	return httpapi.New(httpapi.Config{
-		Tenants: d.Tenants, Pools: d.Pools, Sessions: d.Sessions,
-		Ready: d.Check, NoAnonymousRead: d.cfg.NoAnonymousRead, Version: Version(), Logger: d.log,
-	})
-}
+// under / or at /api/v1/, /openapi.json, /docs/, /healthz, /readyz and /metrics.
+func (d *Duffy) Handler() http.Handler { return d.handler }
+
+// Monitor returns /healthz, /readyz and /metrics alone, for processes that serve no
+// API, and for where only those listen who may see metrics.
+func (d *Duffy) Monitor() http.Handler { return httpapi.NewMonitor(d.httpConfig(true)) }
 
 // Work fills pools, expires sessions, takes back nodes, and goes on where
 // another worker died, until ctx ends. Then it waits for what is running, for at
@@ -238,7 +269,7 @@ func (d *Duffy) reconcile(ctx context.Context) {
 	defer tick.Stop()
 	var lastSeen, inTouchSince time.Time
 	for ctx.Err() == nil {
-		if err := d.db.PingContext(ctx); err != nil {
+		if err := d.ping(ctx, every); err != nil {
 			d.log.WarnContext(ctx, "cannot reach the database", "err", err)
 		} else {
 			if time.Since(lastSeen) > 2*every {
@@ -258,12 +289,21 @@ func (d *Duffy) reconcile(ctx context.Context) {
 	}
 }
 
+func (d *Duffy) ping(ctx context.Context, patience time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	return d.db.PingContext(ctx)
+}
+
 // DB returns the database, for those who want to begin the transactions that the
 // services' methods ending in Tx take part in.
 func (d *Duffy) DB() *bun.DB { return d.db.DB }
 
 // Close closes the database. Nothing must be running any more.
-func (d *Duffy) Close() error { return d.db.Close() }
+func (d *Duffy) Close() error {
+	d.unregister()
+	return d.db.Close()
+}
 
 // Version returns the version of the module this was built from.
 func Version() string {

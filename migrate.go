@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/duffy-ci/duffy/internal/db"
+	"github.com/duffy-ci/duffy/queue"
 )
 
 // A Revision says how far the database's schema has got.
@@ -42,6 +43,25 @@ func (d *Duffy) Check(ctx context.Context) error {
 	return nil
 }
 
+// Ready returns an error unless requests can be answered and jobs inserted and run:
+// the database is there with the tables that this version of Duffy works with, and
+// the queue's server, if it has one, is there too. Unlike Check it accepts what a
+// newer version has added since, so that older ones work on until they are replaced.
+func (d *Duffy) Ready(ctx context.Context) error {
+	if err := db.Ready(ctx, d.db); err != nil {
+		return err
+	}
+	if m, ok := d.queue.(migrator); ok {
+		if err := m.Current(ctx); err != nil {
+			return err
+		}
+	}
+	if p, ok := d.queue.(queue.Pinger); ok {
+		return p.Ping(ctx)
+	}
+	return nil
+}
+
 // Revision returns how far the schema has got. It fails on a database that is
 // neither Duffy's nor Duffy 3's, or made by a newer program.
 func (d *Duffy) Revision(ctx context.Context) (Revision, error) {
@@ -57,8 +77,9 @@ func (d *Duffy) Revision(ctx context.Context) (Revision, error) {
 // revision of Duffy 3 or a migration of ours. Duffy 3 still works on the database
 // afterwards.
 //
-// Nobody must be working on the database. Doing it twice, or in two processes at
-// once, is harmless; if it is stopped half way it only needs to be done again.
+// Duffy 3 must not be working on the database; earlier versions of Duffy 4 may, and
+// go on. Doing it twice, or in two processes at once, is harmless; if it is stopped
+// half way it only needs to be done again.
 func (d *Duffy) Upgrade(ctx context.Context, target string) (from, to Revision, err error) {
 	from, err = d.Revision(ctx)
 	switch {

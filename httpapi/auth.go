@@ -32,18 +32,17 @@ func (a *api) authenticate(ctx huma.Context, next func(huma.Context)) {
 		next(ctx)
 		return
 	}
+	l := lineOf(ctx.Context())
 	name, key, err := basicAuth(header)
 	var t *tenant.Tenant
 	if err == nil {
-		t, err = a.Tenants.Authenticate(ctx.Context(), name, key)
+		t, err = a.Tenants.AuthenticateFrom(ctx.Context(), l.from, name, key)
 	}
 	if err != nil {
 		a.writeError(ctx, err)
 		return
 	}
-	if l := lineOf(ctx.Context()); l != nil {
-		l.tenant = t.Name
-	}
+	l.tenant = t.Name
 	next(huma.WithValue(ctx, tenantKey{}, t))
 }
 

@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/duffy-ci/duffy/httpapi/apiv1"
+	"github.com/duffy-ci/duffy/internal/db"
 	"github.com/duffy-ci/duffy/internal/fault"
 )
 
@@ -20,7 +22,11 @@ var statuses = map[fault.Kind]int{
 	fault.NotFound:        http.StatusNotFound,
 	fault.Conflict:        http.StatusConflict,
 	fault.Unavailable:     http.StatusServiceUnavailable,
+	fault.TooMany:         http.StatusTooManyRequests,
 }
+
+// outageRetry is when the database may be back, if it is only restarted.
+const outageRetry = time.Second
 
 // statusClientClosedRequest is for the log: there is nobody to read an answer.
 const statusClientClosedRequest = 499
@@ -39,7 +45,11 @@ func (e *httpError) GetHeaders() http.Header { return e.headers }
 // anything about goes to the log only.
 func (a *api) problem(ctx context.Context, err error) *httpError {
 	var f *fault.Error
-	if !errors.As(err, &f) {
+	if !errors.As(err, &f) && db.Unavailable(err) {
+		a.log.WarnContext(ctx, "the database is not available", "err", err)
+		f = &fault.Error{Kind: fault.Unavailable, Detail: "the database is not available, try again", RetryAfter: outageRetry}
+	}
+	if f == nil {
 		if errors.Is(err, context.Canceled) && ctx.Err() != nil {
 			return newError(statusClientClosedRequest, "the client closed the request")
 		}
@@ -53,8 +63,8 @@ func (a *api) problem(ctx context.Context, err error) *httpError {
 	switch f.Kind {
 	case fault.Unauthenticated:
 		e.headers = http.Header{"Www-Authenticate": {`Basic realm="duffy"`}}
-	case fault.Unavailable:
-		e.headers = http.Header{"Retry-After": {"0"}}
+	case fault.Unavailable, fault.TooMany:
+		e.headers = http.Header{"Retry-After": {fmt.Sprintf("%.0f", f.RetryAfter.Seconds())}}
 	}
 	return e
 }

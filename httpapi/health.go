@@ -10,6 +10,25 @@ import (
 // readyTimeout limits how long /readyz waits, in which nobody is told to come.
 const readyTimeout = 5 * time.Second
 
+// NewMonitor returns a handler for those who look after the process, without the
+// API: of /healthz, which tells that it lives, of /readyz, which tells that it can
+// answer requests, and of /metrics. Of cfg, Ready, Scrape and Logger count.
+func NewMonitor(cfg Config) http.Handler {
+	cfg.Metrics = nil // which are about the API
+	a := newAPI(cfg)
+	mux := http.NewServeMux()
+	a.monitor(mux)
+	return a.observe(routed(mux))
+}
+
+func (a *api) monitor(mux *http.ServeMux) {
+	mux.HandleFunc("GET /healthz", a.healthy)
+	mux.HandleFunc("GET /readyz", a.ready)
+	if a.Scrape != nil {
+		mux.Handle("GET /metrics", a.Scrape)
+	}
+}
+
 func (a *api) healthy(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	_, _ = io.WriteString(w, `{"status":"ok"}`+"\n")

@@ -7,10 +7,12 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/duffy-ci/duffy/pool"
 	"github.com/duffy-ci/duffy/session"
@@ -33,8 +35,18 @@ type Config struct {
 	// to anybody, require credentials.
 	NoAnonymousRead bool
 
-	Version string       // of the program, for /openapi.json
-	Logger  *slog.Logger // one line a request at level info; see also LogHandler
+	// TrustedProxies are believed what X-Forwarded-For says of where requests come
+	// from, which is logged, and from where only so many logins may fail. Nil
+	// trusts this machine, as Duffy 3 did; if it is empty, nobody is trusted.
+	TrustedProxies []netip.Prefix
+
+	// Scrape answers /metrics, which is not there if it is nil. It is shown to
+	// anybody.
+	Scrape http.Handler
+
+	Version string                // of the program, for /openapi.json
+	Metrics prometheus.Registerer // gets counts of the requests, nil keeps none
+	Logger  *slog.Logger          // one line a request at level info; see also LogHandler
 }
 
 // A body of a request is read within this time and up to this size. The largest
@@ -46,17 +58,21 @@ const (
 
 type api struct {
 	Config
-	log *slog.Logger
+	log     *slog.Logger
+	metrics *metrics
 }
 
-// New returns a handler of the API, of /openapi.json and of /docs, and for those
-// who look after the process of /healthz, which tells that it lives, and /readyz,
-// which tells that it can answer requests. It is safe for concurrent use.
-func New(cfg Config) http.Handler {
-	a := &api{cfg, cfg.Logger}
-	if a.log == nil {
-		a.log = slog.New(slog.DiscardHandler)
+func newAPI(cfg Config) *api {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
+	return &api{cfg, cfg.Logger, newMetrics(cfg.Metrics)}
+}
+
+// New returns a handler of the API, of /openapi.json and of /docs, and of what
+// [NewMonitor] handles. It is safe for concurrent use.
+func New(cfg Config) http.Handler {
+	a := newAPI(cfg)
 	mux := http.NewServeMux()
 	root := humago.New(mux, a.humaConfig())
 	root.UseMiddleware(plainStatus, a.authenticate)
@@ -67,8 +83,7 @@ func New(cfg Config) http.Handler {
 	a.tenants(v1)
 	describeProblems(root.OpenAPI())
 	mux.Handle("/docs/", docs())
-	mux.HandleFunc("GET /healthz", a.healthy)
-	mux.HandleFunc("GET /readyz", a.ready)
+	a.monitor(mux)
 	return a.observe(routed(mux))
 }
 
@@ -117,10 +132,10 @@ func handle[I, O any](a *api, group huma.API, who access, op huma.Operation, fn 
 	switch who {
 	case optional:
 		op.Security = []map[string][]string{{}, {"basic": {}}}
-		op.Errors = append(op.Errors, http.StatusUnauthorized, http.StatusForbidden)
+		op.Errors = append(op.Errors, http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests)
 	case tenants:
 		op.Security = []map[string][]string{{"basic": {}}}
-		op.Errors = append(op.Errors, http.StatusUnauthorized, http.StatusForbidden)
+		op.Errors = append(op.Errors, http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests)
 	}
 	huma.Register(group, op, func(ctx context.Context, in *I) (*O, error) {
 		out, err := fn(ctx, in)

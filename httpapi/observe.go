@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -14,9 +15,11 @@ import (
 
 // A line is what the log will say about a request.
 type line struct {
-	id     string
-	tenant string
-	status int
+	id      string
+	from    netip.Addr // zero for this machine without a network
+	tenant  string
+	status  int
+	pattern string // of the mux, empty if there is none for it
 }
 
 type lineKey struct{}
@@ -51,7 +54,7 @@ func (h logHandler) WithGroup(name string) slog.Handler { return logHandler{h.Ha
 func (a *api) observe(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		began := time.Now()
-		l := &line{id: uuid.NewString()}
+		l := &line{id: uuid.NewString(), from: remote(r, a.TrustedProxies)}
 		ctx := context.WithValue(r.Context(), lineKey{}, l)
 		w.Header().Set("X-Request-Id", l.id)
 		defer func() {
@@ -64,11 +67,20 @@ func (a *api) observe(next http.Handler) http.Handler {
 					writeProblem(&statusWriter{w, l}, http.StatusInternalServerError)
 				}
 			}
+			took := time.Since(began)
+			a.metrics.answered(l, r.Method, took)
 			a.log.InfoContext(ctx, "request", "method", r.Method, "path", r.URL.Path, "status", l.status,
-				"tenant", l.tenant, "duration", time.Since(began), "remote", r.RemoteAddr)
+				"tenant", l.tenant, "duration", took, "remote", l.remote())
 		}()
 		next.ServeHTTP(&statusWriter{w, l}, r.WithContext(ctx))
 	})
+}
+
+func (l *line) remote() string {
+	if !l.from.IsValid() {
+		return "local"
+	}
+	return l.from.String()
 }
 
 // A statusWriter remembers the status of an answer.
@@ -99,6 +111,7 @@ func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 func routed(mux *http.ServeMux) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if _, pattern := mux.Handler(r); pattern != "" {
+			lineOf(r.Context()).pattern = pattern
 			mux.ServeHTTP(w, r)
 			return
 		}

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"context"
+	"math"
 	"net/http"
 	"strconv"
 	"strings"
@@ -108,7 +109,7 @@ func (a *api) updateSession(ctx context.Context, in *sessionUpdate) (*output[api
 func parseExpiry(text string, u *session.Update) error {
 	text = strings.TrimSpace(text)
 	if n, err := strconv.ParseFloat(text, 64); err == nil && !strings.HasPrefix(text, "+") && n < 1e15 && n > -1e15 {
-		if n > 2e10 {
+		if math.Abs(n) > 2e10 {
 			n /= 1000
 		}
 		at := time.UnixMicro(int64(n * 1e6)).UTC()

@@ -4,9 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/url"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,6 +22,7 @@ type handler struct {
 	cfg       Config
 	log       *slog.Logger
 	api       *client.Client // that nobody has logged in to
+	users     users
 	pools     []poolMapping
 	mangling  *jinja.Template // nil leaves hostnames as they are
 	endpoints map[string]endpoint
@@ -52,7 +55,7 @@ type plainText string
 // known is not logged: by mistake a key may be in it.
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	began, id := time.Now(), uuid.NewString()
-	c := &call{log: h.log.With("request_id", id), api: h.api}
+	c := &call{log: h.log.With("request_id", id), api: h.api.For(forwardedFor(r))}
 	a := h.answer(r, c)
 	w.Header().Set("X-Request-Id", id)
 	if err := a.write(w); err != nil {
@@ -78,7 +81,7 @@ func (h *handler) answer(r *http.Request, c *call) answer {
 	}
 	c.params = parameters(r.URL.RawQuery)
 	key := c.params["key"]
-	c.tenant = h.cfg.Users[key]
+	c.tenant = h.users.tenant(key)
 	switch {
 	case key == "" && !e.anonymous:
 		return problem(http.StatusForbidden, "Not authenticated")
@@ -87,9 +90,20 @@ func (h *handler) answer(r *http.Request, c *call) answer {
 	case c.tenant == "":
 		return problem(http.StatusForbidden, http.StatusText(http.StatusForbidden))
 	default:
-		c.api = h.api.As(c.tenant, key)
+		c.api = c.api.As(c.tenant, key)
 	}
 	return e.answer(r.Context(), c)
+}
+
+// forwardedFor tells the REST API from where a request comes, so that those who
+// fail to log in too often do not use up the patience it has with others. Whose
+// word it takes for that is its own matter.
+func forwardedFor(r *http.Request) string {
+	hops := r.Header.Values("X-Forwarded-For")
+	if host, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {
+		hops = append(slices.Clone(hops), host)
+	}
+	return strings.Join(hops, ", ")
 }
 
 // elsewhere answers what is no endpoint, but may be one without a slash at the

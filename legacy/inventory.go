@@ -13,7 +13,7 @@ func (h *handler) inventory(ctx context.Context, c *call) answer {
 	sessions, err := c.api.ListSessions(ctx)
 	if err != nil && c.tenant == "" {
 		c.logFailure(ctx, err)
-		return ok(noInventory)
+		return failed(err, noInventory)
 	}
 	if err != nil {
 		return c.refused(ctx, err, noInventory)

@@ -42,6 +42,8 @@ const (
 type Config struct {
 	// API is a handler of the REST API in the same process. If it is nil, the
 	// server at URL (without /api/v1) is asked, by HTTPClient unless that is nil.
+	// It is told in X-Forwarded-For where callers are, and should believe that, or
+	// logins that fail count for all of them together.
 	API        http.Handler
 	URL        string
 	HTTPClient *http.Client
@@ -100,7 +102,7 @@ func (e *ConfigError) Unwrap() error { return e.Err }
 // made yet. Its error joins a [*ConfigError] for each template and regular
 // expression that is none.
 func New(cfg Config) (http.Handler, error) {
-	h := &handler{cfg: cfg, log: cfg.Logger}
+	h := &handler{cfg: cfg, log: cfg.Logger, users: digestUsers(cfg.Users)}
 	if h.log == nil {
 		h.log = slog.New(slog.DiscardHandler)
 	}

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"strings"
 	"sync"
 	"testing"
 
@@ -215,4 +216,54 @@ func TestLog(t *testing.T) {
 	get(t, cfg, "/Node/get", "key", key)
 	require.Contains(t, log.String(), "connection refused")
 	require.NotContains(t, log.String(), key)
+}
+
+// TestAskingAgain has the REST API refuse logins, or grant no nodes just now.
+func TestAskingAgain(t *testing.T) {
+	t.Parallel()
+	busy := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Retry-After", "15")
+		w.WriteHeader(http.StatusTooManyRequests)
+		_, _ = io.WriteString(w, `{"detail": "too many failed logins, try again in 15 s"}`)
+	})
+	for path, want := range map[string]string{
+		"/Node/get":  `"Failed to allocate nodes"`,
+		"/Node/done": `"Failed to return nodes on completion"`,
+		"/Node/fail": `"Failed to change expiration time"`,
+		"/Inventory": `"Failed to retrieve inventory of nodes"`,
+	} {
+		w := get(t, configured(busy), path, "key", key, "ssid", "5")
+		requireJSON(t, want, w)
+		require.Equal(t, "15", w.Header().Get("Retry-After"))
+	}
+	cfg := configured(busy)
+	cfg.ErrorsV2 = true
+	w := get(t, cfg, "/Node/get", "key", key)
+	require.Equal(t, "Insufficient Nodes in READY State", w.Body.String(), "clients ask again")
+	require.Equal(t, "15", w.Header().Get("Retry-After"))
+	require.Empty(t, get(t, configured(granting()), "/Node/get", "key", key).Header().Get("Retry-After"))
+}
+
+// TestCallersAreToldApart has the REST API know from where somebody asks.
+func TestCallersAreToldApart(t *testing.T) {
+	t.Parallel()
+	var got []string
+	handler, err := legacy.New(configured(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		got = append(got, r.RemoteAddr+" "+r.Header.Get("X-Forwarded-For"))
+		_, _ = io.WriteString(w, `{"sessions": []}`)
+	})))
+	require.NoError(t, err)
+	for _, forwarded := range [][]string{nil, {"192.0.2.1"}, {"192.0.2.1, 10.0.0.1", "10.0.0.2"}} {
+		for _, query := range []string{"", "?key=" + key} {
+			req := httptest.NewRequest(http.MethodGet, "/Inventory"+query, nil)
+			req.RemoteAddr = "[2001:db8::1]:4711"
+			req.Header["X-Forwarded-For"] = forwarded
+			handler.ServeHTTP(httptest.NewRecorder(), req)
+			require.Equal(t, " "+strings.Join(append(forwarded, "2001:db8::1"), ", "), got[len(got)-1])
+		}
+	}
+	req := httptest.NewRequest(http.MethodGet, "/Inventory", nil)
+	req.RemoteAddr = "@"
+	handler.ServeHTTP(httptest.NewRecorder(), req)
+	require.Equal(t, " ", got[len(got)-1])
 }

@@ -3,6 +3,7 @@ package legacy
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"strconv"
@@ -58,9 +59,9 @@ func (h *handler) request(ctx context.Context, c *call, count int, pool string) 
 	if err != nil {
 		c.logFailure(ctx, err)
 		if h.cfg.ErrorsV2 && mayHelpToRepeat(err) {
-			return ok(insufficientNodes)
+			return failed(err, insufficientNodes)
 		}
-		return ok(notAllocated)
+		return failed(err, notAllocated)
 	}
 	granted := nodes{SSID: h.ssid(session.ID), Hosts: []*string{}}
 	for _, node := range session.Nodes {
@@ -99,7 +100,18 @@ func (c *call) refused(ctx context.Context, err error, failure string) answer {
 	if status := statusOf(err); status == http.StatusUnauthorized || status == http.StatusForbidden {
 		return answer{status: http.StatusForbidden, body: map[string]string{"msg": invalidKey}}
 	}
-	return ok(failure)
+	return failed(err, failure)
+}
+
+// failed is what callers are told of a failure, with the time to ask again for
+// those of them that look at more than the text.
+func failed(err error, text any) answer {
+	a := ok(text)
+	var refused *client.Error
+	if errors.As(err, &refused) && refused.RetryAfter != nil {
+		a.header = map[string]string{"Retry-After": fmt.Sprintf("%.0f", refused.RetryAfter.Seconds())}
+	}
+	return a
 }
 
 // logFailure says what the caller is not told, loudly if the REST API itself seems

@@ -34,7 +34,9 @@ func (s *Service) deprovision(ctx context.Context, j deprovisionJob) error {
 	defer release()
 	s.decontextualize(held, nodes)
 	c := s.cfg.Pools.Get(j.Pool)
+	began := time.Now()
 	got, runErr := s.run(held, c, j.Pool, nodes, backend.Backend.Deprovision, (*Config).deprovisionTimeout)
+	s.metrics.ran(held, Deprovisioning, j.Pool, began, nodes, got, runErr)
 
 	stopped := interrupted(held)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)

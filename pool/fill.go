@@ -41,8 +41,8 @@ func (s *Service) Fill(ctx context.Context, name string) error {
 	})
 }
 
-// lockPool keeps others from filling the pool until tx ends. On SQLite the
-// transaction itself does.
+// lockPool keeps others from filling the pool, and from waiting for its nodes,
+// until tx ends. On SQLite the transaction itself does.
 func (s *Service) lockPool(ctx context.Context, tx bun.Tx, name string) error {
 	if tx.Dialect().Name() != dialect.PG {
 		return nil
@@ -53,11 +53,7 @@ func (s *Service) lockPool(ctx context.Context, tx bun.Tx, name string) error {
 
 // missing returns how many nodes to provision now.
 func (s *Service) missing(ctx context.Context, tx bun.Tx, c *Config) (int, error) {
-	ready, err := s.count(ctx, tx, c.Name, Ready)
-	if err != nil {
-		return 0, err
-	}
-	provisioning, err := s.count(ctx, tx, c.Name, Provisioning)
+	ready, provisioning, err := s.stock(ctx, tx, c.Name)
 	if err != nil {
 		return 0, err
 	}
@@ -77,10 +73,15 @@ func (s *Service) missing(ctx context.Context, tx bun.Tx, c *Config) (int, error
 	return missing, nil
 }
 
-func (s *Service) count(ctx context.Context, tx bun.Tx, name string, state State) (int, error) {
-	n, err := tx.NewSelect().Model((*Node)(nil)).
-		Where("pool = ?", name).Where("state = ?", state).Where("retired_at IS NULL").Count(ctx)
-	return int(n), err
+// stock counts the nodes that count for the fill level, in one statement: between
+// two, a node may become ready and be in neither count.
+func (s *Service) stock(ctx context.Context, tx bun.Tx, name string) (ready, provisioning int, err error) {
+	err = tx.NewSelect().Model((*Node)(nil)).
+		ColumnExpr("count(*) FILTER (WHERE state = ?)", Ready).
+		ColumnExpr("count(*) FILTER (WHERE state = ?)", Provisioning).
+		Where("pool = ?", name).Where("retired_at IS NULL").
+		Where("state IN (?)", bun.List([]State{Ready, Provisioning})).Scan(ctx, &ready, &provisioning)
+	return ready, provisioning, err
 }
 
 func (s *Service) allocate(ctx context.Context, tx bun.Tx, c *Config, n int) ([]*Node, error) {

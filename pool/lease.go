@@ -48,7 +48,9 @@ func interrupted(held context.Context) bool {
 func (s *Service) renew(ctx context.Context, owner string, lose context.CancelCauseFunc) {
 	tick := time.NewTicker(s.cfg.Lease / 3)
 	defer tick.Stop()
-	until := time.Now().Add(s.cfg.Lease)
+	// Not at the next tick, when somebody else may be at work already.
+	ends := time.AfterFunc(s.cfg.Lease, func() { lose(ErrLeaseLost) })
+	defer ends.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -56,10 +58,6 @@ func (s *Service) renew(ctx context.Context, owner string, lose context.CancelCa
 		case <-tick.C:
 		}
 		began := time.Now()
-		if began.After(until) { // the process was stopped, or the database away
-			lose(ErrLeaseLost)
-			return
-		}
 		n, err := s.extend(ctx, owner)
 		switch {
 		case ctx.Err() != nil:
@@ -70,7 +68,7 @@ func (s *Service) renew(ctx context.Context, owner string, lose context.CancelCa
 			lose(ErrLeaseLost)
 			return
 		default:
-			until = began.Add(s.cfg.Lease)
+			ends.Reset(time.Until(began.Add(s.cfg.Lease)))
 		}
 	}
 }

@@ -43,6 +43,7 @@ func (s *Service) fail(ctx context.Context, db bun.IDB, from State, owner, reaso
 
 func (s *Service) logFailed(ctx context.Context, nodes []*Node, while State, reason string) {
 	for _, r := range s.runs(nodes) {
+		s.metrics.failed.WithLabelValues(r.pool, string(while)).Add(float64(len(r.nodes)))
 		s.log.WarnContext(ctx, "nodes failed", "nodes", r.nodes, "pool", r.pool, "while", while, "reason", reason)
 	}
 }

@@ -29,8 +29,8 @@ type State string
 //	deployed           -> deprovisioning   the session was retired or has expired
 //	deprovisioning     -> unused, done     a reusable node, a throw-away one, whose row is retired
 //	deprovisioning     -> failed           the last try failed
-//	failed             -> deprovisioning   enough is known to clean up
-//	failed             -> done             newer failures of the pool tell as much
+//	failed             -> deprovisioning   enough is known to clean up, or an operator retries it
+//	failed             -> done             newer failures of the pool tell as much, or an operator retires it
 //
 // A move is one UPDATE that names the state it comes from; if that finds no row,
 // somebody else has moved the node.

@@ -23,7 +23,9 @@ func (s *Service) provision(ctx context.Context, j provisionJob) error {
 	held, release := s.HoldLease(ctx, owner)
 	defer release()
 	c := s.cfg.Pools.Get(j.Pool)
+	began := time.Now()
 	got, runErr := s.run(held, c, j.Pool, nodes, backend.Backend.Provision, (*Config).provisionTimeout)
+	s.metrics.ran(held, Provisioning, j.Pool, began, nodes, got, runErr)
 
 	if errors.Is(context.Cause(held), ErrLeaseLost) {
 		runErr = ErrLeaseLost

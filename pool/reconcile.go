@@ -60,6 +60,7 @@ func (s *Service) takeOver(ctx context.Context) error {
 	for _, n := range nodes {
 		s.log.WarnContext(ctx, "taking over from a worker that is gone", "node", n.ID, "pool", n.Pool,
 			"state", n.State, "owner", n.LeaseOwner)
+		s.TookOver(n.State)
 		if n.State == Provisioning {
 			errs = append(errs, s.startOver(ctx, "its worker is gone", []*Node{n}))
 			continue

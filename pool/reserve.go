@@ -3,6 +3,7 @@ package pool
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -20,19 +21,35 @@ type Reservation struct {
 	Quantity int
 	Spec     any    // becomes data.nodes_spec of the nodes
 	Owner    string // of the lease under which the nodes are contextualized
+
+	// Wait for nodes that other transactions are about to take, instead of passing
+	// them over. These must not wait in turn for nodes that tx has taken: it takes
+	// all with Wait, pool by pool in the order of their names, or has none yet.
+	Wait bool
 }
 
+// ErrContended is why a Reservation that does not wait gets too few nodes, if
+// those that other transactions are about to take would be enough.
+var ErrContended = errors.New("others are about to take nodes of the pool")
+
 // ReserveTx moves up to r.Quantity ready nodes to contextualizing and returns
-// them, oldest first. Nodes that other transactions are about to take are passed
-// over first, and waited for only if there are not enough others.
+// them, oldest first.
 func (s *Service) ReserveTx(ctx context.Context, tx bun.Tx, r Reservation) ([]*Node, error) {
+	if r.Wait {
+		if err := s.lockPool(ctx, tx, r.Pool); err != nil {
+			return nil, err
+		}
+		return s.reserve(ctx, tx, r, "FOR UPDATE")
+	}
 	nodes, err := s.reserve(ctx, tx, r, "FOR UPDATE SKIP LOCKED")
 	if err != nil || len(nodes) == r.Quantity || tx.Dialect().Name() != dialect.PG {
 		return nodes, err
 	}
-	r.Quantity -= len(nodes)
-	more, err := s.reserve(ctx, tx, r, "FOR UPDATE")
-	return append(nodes, more...), err
+	passedOver, _, err := s.stock(ctx, tx, r.Pool)
+	if err == nil && len(nodes)+passedOver >= r.Quantity {
+		err = ErrContended
+	}
+	return nodes, err
 }
 
 // reserveQuery is written by hand, for [db.Select], since every request runs it.

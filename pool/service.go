@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/uptrace/bun"
 
 	"github.com/duffy-ci/duffy/backend"
@@ -22,9 +23,10 @@ type ServiceConfig struct {
 	Backends       map[string]backend.Backend // by the name that pools know them by
 	Contextualizer backend.Contextualizer
 
-	Lease  time.Duration // how long a worker may be silent, DefaultLease if zero
-	Logger *slog.Logger
-	Now    func() time.Time
+	Lease   time.Duration         // how long a worker may be silent, DefaultLease if zero
+	Metrics prometheus.Registerer // gets counts of what this process does, nil keeps none
+	Logger  *slog.Logger
+	Now     func() time.Time
 }
 
 // DefaultLease is how long work on a node stays with a worker that has died.
@@ -34,11 +36,12 @@ const DefaultLease = 30 * time.Second
 // Service keeps pools of nodes. It is safe for concurrent use, also by other
 // processes on the same database.
 type Service struct {
-	db    *bun.DB
-	queue queue.Inserter
-	cfg   ServiceConfig
-	log   *slog.Logger
-	fills fills
+	db      *bun.DB
+	queue   queue.Inserter
+	cfg     ServiceConfig
+	log     *slog.Logger
+	metrics *metrics
+	fills   fills
 }
 
 // New returns the pools of cfg with their nodes in db. Background work goes to
@@ -53,7 +56,7 @@ func New(db *bun.DB, queue queue.Inserter, cfg ServiceConfig) *Service {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	return &Service{db: db, queue: queue, cfg: cfg, log: cfg.Logger}
+	return &Service{db: db, queue: queue, cfg: cfg, log: cfg.Logger, metrics: newMetrics(cfg.Metrics, cfg.Pools)}
 }
 
 // Pools returns the configuration that the service works by.

@@ -2,12 +2,14 @@ package session
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/uptrace/bun"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/duffy-ci/duffy/internal/fault"
+	"github.com/duffy-ci/duffy/pool"
 )
 
 var errContextualize = fault.Newf(fault.Unavailable, "contextualization of nodes failed")
@@ -47,10 +49,14 @@ func (h *handOut) contextualizeSlot(ctx context.Context, sl *slot) error {
 }
 
 func (h *handOut) contextualizeNode(ctx context.Context, sl *slot) error {
-	ctx, cancel := context.WithTimeout(ctx, h.cfg.NodeTimeout)
+	limited, cancel := context.WithTimeout(ctx, h.cfg.NodeTimeout)
 	defer cancel()
 	sl.touched = true
-	return h.cfg.Contextualizer.Contextualize(ctx, sl.node.ForBackend(), h.session.Tenant.SSHKey)
+	err := h.cfg.Contextualizer.Contextualize(limited, sl.node.ForBackend(), h.session.Tenant.SSHKey)
+	if err != nil && limited.Err() != nil && ctx.Err() == nil {
+		err = fmt.Errorf("no answer within %s: %w", h.cfg.NodeTimeout, err)
+	}
+	return err
 }
 
 // replace fails the slot's node, which does not answer, and puts another ready
@@ -71,7 +77,10 @@ func (h *handOut) replace(ctx context.Context, sl *slot, why error) error {
 		if err := h.queue.Insert(ctx, tx, h.pools.FillJobs(bad.Pool)...); err != nil {
 			return err
 		}
-		nodes, err := h.reserveTx(ctx, tx, sl.spec, 1)
+		nodes, err := h.reserveTx(ctx, tx, sl.spec, 1, false)
+		if errors.Is(err, pool.ErrContended) {
+			nodes, err = h.reserveTx(ctx, tx, sl.spec, 1, true)
+		}
 		if err != nil || len(nodes) == 0 {
 			return err
 		}

@@ -103,6 +103,7 @@ func (s *Service) takeOver(ctx context.Context) error {
 
 func (s *Service) abandonTx(ctx context.Context, tx bun.Tx, n *pool.Node) error {
 	log := s.log.With("node", n.ID, "pool", n.Pool, "owner", n.LeaseOwner)
+	s.pools.TookOver(n.State)
 	if n.SessionID == nil {
 		log.WarnContext(ctx, "taking back a node whose request is gone")
 		return s.pools.ReclaimNodesTx(ctx, tx, pool.Contextualizing, n.ID)

@@ -33,6 +33,13 @@ type Request struct {
 // there are not enough nodes, fault.Forbidden beyond the quota, and
 // fault.Unavailable if nodes do not answer.
 func (s *Service) Request(ctx context.Context, by *tenant.Tenant, r Request) (*Session, error) {
+	began := time.Now()
+	ses, err := s.request(ctx, by, r)
+	s.metrics.requested(ctx, time.Since(began), ses, err)
+	return ses, err
+}
+
+func (s *Service) request(ctx context.Context, by *tenant.Tenant, r Request) (*Session, error) {
 	for i, spec := range r.Specs {
 		if spec.Quantity < 1 {
 			return nil, fault.Newf(fault.Invalid, "nodes_specs[%d].quantity: ensure this value is greater than or equal to 1", i)
@@ -92,8 +99,19 @@ type slot struct {
 	touched bool // the tenant's key may be on the node
 }
 
-// reserve makes the session, with nodes that are still to be contextualized.
+// reserve makes the session, with nodes that are still to be contextualized. If
+// too few are left beside those that other requests are about to take, it begins
+// again and waits for them, since they may fail: it must not wait while it has
+// nodes that they wait for.
 func (h *handOut) reserve(ctx context.Context, tenantID int64, specs []Spec) error {
+	err := h.begin(ctx, tenantID, specs, false)
+	if errors.Is(err, pool.ErrContended) {
+		err = h.begin(ctx, tenantID, specs, true)
+	}
+	return err
+}
+
+func (h *handOut) begin(ctx context.Context, tenantID int64, specs []Spec, wait bool) error {
 	return h.db.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {
 		t, err := h.tenants.LockTx(ctx, tx, tenantID)
 		if err != nil {
@@ -111,7 +129,7 @@ func (h *handOut) reserve(ctx context.Context, tenantID int64, specs []Spec) err
 		if _, err := tx.NewInsert().Model(h.session).Returning("id").Exec(ctx); err != nil {
 			return err
 		}
-		if err := h.reserveNodes(ctx, tx, specs); err != nil {
+		if err := h.reserveNodes(ctx, tx, specs, wait); err != nil {
 			return err
 		}
 		jobs := []queue.Job{expireJob{h.session.ID, expires}}
@@ -135,15 +153,16 @@ WHERE s.tenant_id = ? AND s.retired_at IS NULL`, t.ID)
 		return err
 	}
 	if quota := h.tenants.Limits(t).NodeQuota; requested+held.Nodes > quota {
-		return fault.Newf(fault.Forbidden, "quota exceeded: requested nodes (%d) + current allocation (%d) = %d > %d",
-			requested, held.Nodes, requested+held.Nodes, quota)
+		return refusal{fault.Newf(fault.Forbidden, "quota exceeded: requested nodes (%d) + current allocation (%d) = %d > %d",
+			requested, held.Nodes, requested+held.Nodes, quota), outcomeQuota}
 	}
 	return nil
 }
 
 // reserveNodes takes nodes of the pools in the order of their names, so that two
-// requests never wait for each other.
-func (h *handOut) reserveNodes(ctx context.Context, tx bun.Tx, specs []Spec) error {
+// requests that wait never wait for each other.
+func (h *handOut) reserveNodes(ctx context.Context, tx bun.Tx, specs []Spec, wait bool) error {
+	h.slots = nil
 	order := make([]int, len(specs))
 	for i := range specs {
 		order[i] = i
@@ -151,7 +170,7 @@ func (h *handOut) reserveNodes(ctx context.Context, tx bun.Tx, specs []Spec) err
 	slices.SortStableFunc(order, func(a, b int) int { return strings.Compare(specs[a].Pool, specs[b].Pool) })
 	short := len(specs)
 	for _, i := range order {
-		nodes, err := h.reserveTx(ctx, tx, specs[i], specs[i].Quantity)
+		nodes, err := h.reserveTx(ctx, tx, specs[i], specs[i].Quantity, wait)
 		if err != nil {
 			return err
 		}
@@ -163,14 +182,24 @@ func (h *handOut) reserveNodes(ctx context.Context, tx bun.Tx, specs []Spec) err
 		}
 	}
 	if short < len(specs) {
-		return fault.Newf(fault.Invalid, "can't reserve nodes: quantity=%d pool=%s", specs[short].Quantity, quoted(specs[short].Pool))
+		return h.short(specs[short])
 	}
 	return h.record(ctx, tx, h.slots)
 }
 
-func (h *handOut) reserveTx(ctx context.Context, tx bun.Tx, spec Spec, quantity int) ([]*pool.Node, error) {
+// short returns the error that a pool has not enough nodes for spec.
+func (h *handOut) short(spec Spec) error {
+	err := fault.Newf(fault.Invalid, "can't reserve nodes: quantity=%d pool=%s", spec.Quantity, quoted(spec.Pool))
+	if c := h.pools.Pools().Get(spec.Pool); c == nil || c.Abstract {
+		return err
+	}
+	h.metrics.shortages.WithLabelValues(spec.Pool).Inc()
+	return refusal{err, outcomeEmpty}
+}
+
+func (h *handOut) reserveTx(ctx context.Context, tx bun.Tx, spec Spec, quantity int, wait bool) ([]*pool.Node, error) {
 	return h.pools.ReserveTx(ctx, tx, pool.Reservation{
-		Session: h.session.ID, Pool: spec.Pool, Quantity: quantity, Spec: spec, Owner: h.owner,
+		Session: h.session.ID, Pool: spec.Pool, Quantity: quantity, Spec: spec, Owner: h.owner, Wait: wait,
 	})
 }
 

@@ -330,3 +330,22 @@ func TestSessionsForOthers(t *testing.T) {
 		l.accounted()
 	})
 }
+
+func TestNodeThatHangs(t *testing.T) {
+	t.Parallel()
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		l := newLab(t, d, throwAway("a", 1))
+		l.fill()
+		l.machines.Inject(fake.Fault{In: fake.Contextualize, Hang: true})
+		impatient := session.New(d.DB, l.jobs, l.tenants, l.pools, session.Config{
+			Contextualizer: l.machines, NodeTimeout: 50 * time.Millisecond,
+		})
+		_, err := impatient.Request(t.Context(), l.tenant("alice"), session.Request{Specs: []session.Spec{spec(1, "a")}})
+		require.ErrorIs(t, err, fault.Unavailable)
+		nodes, err := l.pools.Nodes(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, pool.Failed, nodes[0].State)
+		failure, _ := nodes[0].Data["error"].(map[string]any)
+		require.Contains(t, failure["detail"], "no answer within 50ms")
+	})
+}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/uptrace/bun"
 	"github.com/uptrace/bun/dialect"
 
@@ -32,8 +33,9 @@ type Config struct {
 	RequestTimeout time.Duration
 	NodeTimeout    time.Duration
 
-	Logger *slog.Logger
-	Now    func() time.Time
+	Metrics prometheus.Registerer // gets counts of what this process does, nil keeps none
+	Logger  *slog.Logger
+	Now     func() time.Time
 }
 
 // Defaults of [Config].
@@ -54,6 +56,7 @@ type Service struct {
 	pools   *pool.Service
 	cfg     Config
 	log     *slog.Logger
+	metrics *metrics
 }
 
 // New returns the sessions in db, of tenants, with nodes of pools. Background
@@ -71,7 +74,7 @@ func New(db *bun.DB, queue queue.Inserter, tenants *tenant.Service, pools *pool.
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	return &Service{db, queue, tenants, pools, cfg, cfg.Logger}
+	return &Service{db, queue, tenants, pools, cfg, cfg.Logger, newMetrics(cfg.Metrics, pools.Pools())}
 }
 
 // List returns the active sessions that the acting tenant may see, oldest

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/alecthomas/kong"
@@ -84,6 +85,10 @@ func execute(ctx context.Context, p *program, args []string) (code int) {
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}))
 	completion.Answer(parser)
 	k, err := parser.Parse(args)
+	if slices.ContainsFunc(args, func(arg string) bool { return strings.HasPrefix(arg, "-----BEGIN ") }) {
+		// It was taken for a flag, and the error repeats it.
+		err = errors.New("an argument is the content of a key file: expected a public key, as in a file that ends in .pub")
+	}
 	if err != nil {
 		fmt.Fprintf(p.stderr, "duffy: error: %v\nTry 'duffy --help'.\n", err)
 		return exitUsage

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"strings"
 
 	"github.com/duffy-ci/duffy"
@@ -32,7 +33,16 @@ func (configCheckCmd) Run(p *program) error {
 	if err := cfg.CheckPools(duffy.Options{}); err != nil {
 		return err
 	}
+	if _, err := p.newQueue(cfg, nil); err != nil {
+		return err
+	}
 	if _, err := newLegacy(files, legacy.Config{}); err != nil {
+		return err
+	}
+	c := files.Config()
+	_, appErr := loadCertificates(files, "app", c.App.TLS)
+	_, legacyErr := loadCertificates(files, "metaclient", c.Metaclient.TLS)
+	if err := errors.Join(appErr, legacyErr); err != nil {
 		return err
 	}
 	p.printf("OK.\nValidated configuration subkeys: %s\n", strings.Join(keys, ", "))

@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 }
 
 // programIn returns the program, to be run in a directory, as a process of its own.
-func programIn(ctx context.Context, t *testing.T, dir string, args ...string) *exec.Cmd {
+func programIn(ctx context.Context, t testing.TB, dir string, args ...string) *exec.Cmd {
 	t.Helper()
 	file, err := os.Executable()
 	require.NoError(t, err)
@@ -36,7 +36,7 @@ func programIn(ctx context.Context, t *testing.T, dir string, args ...string) *e
 }
 
 // runProgram runs the program to its end and returns its exit status and output.
-func runProgram(t *testing.T, dir string, args ...string) (code int, stdout, stderr string) {
+func runProgram(t testing.TB, dir string, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()

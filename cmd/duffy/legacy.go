@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"slices"
 
 	"github.com/duffy-ci/duffy/internal/config"
@@ -33,7 +34,11 @@ func (c *serveLegacyCmd) Run(ctx context.Context, p *program) error {
 	if err != nil {
 		return err
 	}
-	s := &legacyService{p, metaclient, handler, log}
+	certs, err := loadCertificates(files, "metaclient", metaclient.TLS)
+	if err != nil {
+		return err
+	}
+	s := &legacyService{p, metaclient, certs, handler, log}
 	return s.serve(ctx, c.listenFlags)
 }
 
@@ -48,8 +53,12 @@ func (s *service) legacyAPI() (*legacyService, error) {
 		return nil, err
 	}
 	metaclient := s.files.Config().Metaclient
+	certs, err := loadCertificates(s.files, "metaclient", metaclient.TLS)
+	if err != nil {
+		return nil, err
+	}
 	metaclient.Dest = "this process"
-	return &legacyService{s.program, metaclient, handler, s.log}, nil
+	return &legacyService{s.program, metaclient, certs, handler, s.log}, nil
 }
 
 // newLegacy completes cfg by the files' section metaclient. It names the places
@@ -81,20 +90,30 @@ func place(files *config.Files, err error) error {
 	return err
 }
 
+// withoutPassword returns a URL as others may see it.
+func withoutPassword(text string) string {
+	u, err := url.Parse(text)
+	if err != nil || u.User == nil {
+		return text
+	}
+	return u.Redacted()
+}
+
 type legacyService struct {
 	*program
 	config.Metaclient
+	certs   *certificates
 	handler http.Handler
 	log     *slog.Logger
 }
 
 // serve serves the legacy API until ctx ends.
 func (s *legacyService) serve(ctx context.Context, flags listenFlags) error {
-	l, err := flags.listen(s.Host, s.Port)
+	l, err := flags.listen(s.Host, s.Port, s.certs)
 	if err != nil {
 		return err
 	}
 	s.printf(" * Starting Duffy Metaclient for Legacy Support...\n"+
-		" * Host address        : %s\n * Port number         : %d\n * Destination address : %s\n", l.host, l.port, s.Dest)
+		" * Host address        : %s\n * Port number         : %d\n * Destination address : %s\n", l.host, l.port, withoutPassword(s.Dest))
 	return l.serve(ctx, s.handler, s.log)
 }

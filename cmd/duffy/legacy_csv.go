@@ -50,6 +50,8 @@ func readLegacyUsers(usersFile, userkeysFile string) ([]*legacyUser, error) {
 		switch {
 		case i < 0:
 			errs = append(errs, row.errorf("there is no user with this key in %s", usersFile))
+		case !users[i].disabled() && tenant.CheckSSHKey(sshKey) != nil:
+			errs = append(errs, row.errorf("%w", tenant.CheckSSHKey(sshKey)))
 		case sshKey != "":
 			users[i].sshKeys = append(users[i].sshKeys, sshKey)
 		}

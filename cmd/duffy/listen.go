@@ -29,33 +29,50 @@ type listenFlags struct {
 // A listener knows how its address was written.
 type listener struct {
 	net.Listener
-	host string
-	port int
+	host  string
+	port  int
+	certs *certificates // nil serves without TLS
+	delay time.Duration // between not being ready any more and not listening any more
 }
 
 // listen listens where the flags say, or else the configuration.
-func (f listenFlags) listen(host string, port int) (*listener, error) {
+func (f listenFlags) listen(host string, port int, certs *certificates) (*listener, error) {
 	host, port = cmp.Or(f.Host, host), cmp.Or(f.Port, port)
 	l, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(port)))
-	return &listener{l, host, port}, err
+	return &listener{Listener: l, host: host, port: port, certs: certs}, err
+}
+
+func (l *listener) scheme() string {
+	if l.certs != nil {
+		return "https"
+	}
+	return "http"
 }
 
 // serve answers requests until ctx ends, and then those that have begun.
 func (l *listener) serve(ctx context.Context, handler http.Handler, log *slog.Logger) error {
+	leaving := &leaving{Handler: handler}
 	server := &http.Server{
-		Handler:           handler,
+		Handler:           leaving,
 		ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout,
 		WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
 	drained := make(chan error, 1)
 	context.AfterFunc(ctx, func() {
-		log.Info("finishing requests", "address", l.Addr())
+		log.Info("finishing requests", "address", l.Addr(), "delay", l.delay)
+		leaving.begun.Store(true)
+		time.Sleep(l.delay)
 		ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
 		defer cancel()
 		drained <- server.Shutdown(ctx)
 	})
-	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+	serve := server.Serve
+	if l.certs != nil {
+		server.TLSConfig = l.certs.config(log)
+		serve = func(l net.Listener) error { return server.ServeTLS(l, "", "") }
+	}
+	if err := serve(l); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serve on %s: %w", l.Addr(), err)
 	}
 	return <-drained

@@ -43,3 +43,36 @@ tasks: {queue: asynq, redis: %q}
 	stop()
 	require.Equal(t, 0, <-ended, &log)
 }
+
+// Configurations name one Redis, its sentinels, or a cluster.
+func TestRedisURLs(t *testing.T) {
+	t.Parallel()
+	for url, mistake := range map[string]string{
+		"redis://:hunter2@r:6379/0":                             "",
+		"rediss://me:hunter2@a:1,b:2":                           "",
+		"redis-socket:///run/redis.sock?db=3":                   "",
+		"redis-sentinel://:hunter2@a:26379,b:26379?master=name": "",
+		"redis-cluster://me:hunter2@a:6379,b:6379,c":            "",
+		"redis://hunter2":                                       "",
+
+		"http://:hunter2@r":                   "expected a URL that begins with redis://",
+		"hunter2":                             "expected a URL that begins with redis://",
+		"redis://":                            "expected a URL that begins with redis://",
+		"redis-sentinel://:hunter2@a:26379,b": "add ?master=NAME",
+		"redis-cluster://:hunter2@a:6379,b:6379/3": "clusters have no databases",
+		"redis-cluster://:hunter2@a:port,b:6379":   "wants hosts",
+		"redis://:hunter2%zz@a":                    "write %2F",
+	} {
+		file := writeConfig(t, "tasks:\n  queue: asynq\n  redis: %q\n", url)
+		var out, errs strings.Builder
+		code := run(t.Context(), []string{"-c", file, "config", "check"}, &out, &errs)
+		if mistake == "" {
+			require.Zero(t, code, "%s: %s", url, &errs)
+			continue
+		}
+		require.Equal(t, exitFailure, code, url)
+		require.Contains(t, errs.String(), file+":3: tasks.redis: ", url)
+		require.Contains(t, errs.String(), mistake, url)
+		require.NotContains(t, errs.String(), "hunter2", url)
+	}
+}

@@ -2,9 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"log/slog"
-	"strings"
 
+	"github.com/uptrace/bun/dialect"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/duffy-ci/duffy"
@@ -14,7 +15,11 @@ import (
 type serveCmd struct{ listenFlags }
 
 func (c *serveCmd) Run(ctx context.Context, p *program) error {
-	s, err := p.start(ctx)
+	certs, err := p.certificates()
+	if err != nil {
+		return err
+	}
+	s, err := p.start(ctx, checkSchema)
 	if err != nil {
 		return err
 	}
@@ -23,16 +28,17 @@ func (c *serveCmd) Run(ctx context.Context, p *program) error {
 	if err := s.cfg.CheckPools(duffy.Options{}); err != nil {
 		s.log.WarnContext(ctx, "workers with this configuration will not start", "err", err)
 	}
-	if err := s.duffy.Check(ctx); err != nil {
-		return err
-	}
-	return s.serve(ctx, c.listenFlags)
+	return s.serve(ctx, c.listenFlags, certs)
 }
 
 type runCmd struct{ listenFlags }
 
 func (c *runCmd) Run(ctx context.Context, p *program) error {
-	s, err := p.startWorker(ctx)
+	certs, err := p.certificates()
+	if err != nil {
+		return err
+	}
+	s, err := p.startWorker(ctx, migrateOwn)
 	if err != nil {
 		return err
 	}
@@ -41,21 +47,23 @@ func (c *runCmd) Run(ctx context.Context, p *program) error {
 	if err != nil {
 		return err
 	}
-	if strings.HasPrefix(s.cfg.Database, "sqlite") {
-		err = s.duffy.Migrate(ctx) // nobody else can be using it
-	} else {
-		err = s.duffy.Check(ctx)
-	}
-	if err != nil {
-		return err
-	}
 	all, ctx := errgroup.WithContext(ctx)
-	all.Go(func() error { return s.serve(ctx, c.listenFlags) })
+	all.Go(func() error { return s.serve(ctx, c.listenFlags, certs) })
 	all.Go(func() error { return s.duffy.Work(ctx) })
 	if legacyAPI != nil {
 		all.Go(func() error { return legacyAPI.serve(ctx, listenFlags{}) })
 	}
 	return all.Wait()
+}
+
+func checkSchema(ctx context.Context, d *duffy.Duffy) error { return d.Check(ctx) }
+
+// migrateOwn migrates a database that nobody else can be using, and checks others.
+func migrateOwn(ctx context.Context, d *duffy.Duffy) error {
+	if d.DB().Dialect().Name() == dialect.SQLite {
+		return d.Migrate(ctx)
+	}
+	return checkSchema(ctx, d)
 }
 
 // A service is what runs until it is told to stop.
@@ -67,7 +75,8 @@ type service struct {
 	log   *slog.Logger
 }
 
-func (p *program) start(ctx context.Context) (*service, error) {
+// start starts nothing yet, but has the database there, prepared.
+func (p *program) start(ctx context.Context, prepare func(context.Context, *duffy.Duffy) error) (*service, error) {
 	files, err := config.Load(p.paths()...)
 	if err != nil {
 		return nil, err
@@ -80,7 +89,16 @@ func (p *program) start(ctx context.Context) (*service, error) {
 	if p.concurrency > 0 {
 		cfg.LongWorkers, cfg.Ansible.Concurrency = p.concurrency, p.concurrency
 	}
-	d, err := p.assemble(ctx, cfg, log)
+	d, err := awaitDatabase(ctx, log, func() (*duffy.Duffy, error) {
+		d, err := p.assemble(ctx, cfg, log)
+		if err != nil {
+			return nil, err
+		}
+		if err := prepare(ctx, d); err != nil {
+			return nil, errors.Join(err, d.Close())
+		}
+		return d, nil
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -89,7 +107,7 @@ func (p *program) start(ctx context.Context) (*service, error) {
 
 // startWorker is start for those who provision nodes. It refuses pools that are
 // misconfigured before the database is opened, which SQLite's comes to exist by.
-func (p *program) startWorker(ctx context.Context) (*service, error) {
+func (p *program) startWorker(ctx context.Context, prepare func(context.Context, *duffy.Duffy) error) (*service, error) {
 	cfg, err := duffy.LoadConfig(p.paths()...)
 	if err != nil {
 		return nil, err
@@ -97,7 +115,7 @@ func (p *program) startWorker(ctx context.Context) (*service, error) {
 	if err := cfg.CheckPools(duffy.Options{}); err != nil {
 		return nil, err
 	}
-	return p.start(ctx)
+	return p.start(ctx, prepare)
 }
 
 // serviceLogger returns a logger that has been told what is ignored.
@@ -109,14 +127,19 @@ func (p *program) serviceLogger(ctx context.Context, files *config.Files, level 
 	return log
 }
 
-// serve serves the REST API until ctx ends.
-func (s *service) serve(ctx context.Context, flags listenFlags) error {
+// serve serves the REST API, and metrics if they have a port of their own, until
+// ctx ends.
+func (s *service) serve(ctx context.Context, flags listenFlags, certs *certificates) error {
 	app := s.files.Config().App
-	l, err := flags.listen(app.Host, app.Port)
+	l, err := flags.listen(app.Host, app.Port, certs)
 	if err != nil {
 		return err
 	}
-	s.printf(" * Starting Duffy...\n * Host address : %s\n * Port number  : %d\n * Serving API docs on http://%s/docs/\n",
-		l.host, l.port, l.Addr())
-	return l.serve(ctx, s.duffy.Handler(), s.log)
+	s.printf(" * Starting Duffy...\n * Host address : %s\n * Port number  : %d\n * Serving API docs on %s://%s/docs/\n",
+		l.host, l.port, l.scheme(), l.Addr())
+	l.delay = app.ShutdownDelay
+	all, ctx := errgroup.WithContext(ctx)
+	all.Go(func() error { return l.serve(ctx, s.duffy.Handler(), s.log) })
+	all.Go(func() error { return s.monitor(ctx, "app", app.Metrics) })
+	return all.Wait()
 }

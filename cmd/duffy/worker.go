@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/alecthomas/kong"
+	"golang.org/x/sync/errgroup"
 )
 
 type workerCmd struct {
@@ -23,7 +24,7 @@ func (c *workerCmd) Run(ctx context.Context, p *program, k *kong.Context) error 
 		return err
 	}
 	p.concurrency = concurrency
-	s, err := p.startWorker(ctx)
+	s, err := p.startWorker(ctx, checkSchema)
 	if err != nil {
 		return err
 	}
@@ -31,10 +32,10 @@ func (c *workerCmd) Run(ctx context.Context, p *program, k *kong.Context) error 
 	if len(ignored) > 0 {
 		s.log.WarnContext(ctx, "options that have no meaning here are ignored", "options", ignored)
 	}
-	if err := s.duffy.Check(ctx); err != nil {
-		return err
-	}
-	return s.duffy.Work(ctx)
+	all, ctx := errgroup.WithContext(ctx)
+	all.Go(func() error { return s.duffy.Work(ctx) })
+	all.Go(func() error { return s.monitor(ctx, "tasks", s.files.Config().Tasks.Metrics) })
+	return all.Wait()
 }
 
 // celery finds the concurrency in options of Celery's worker, zero if it is not

@@ -35,6 +35,7 @@ type Config struct {
 
 	// HTTPClient sends the requests; nil is one of the client's own, which gives
 	// up connecting after 10 seconds and honours the proxy environment variables.
+	// That one trusts the authorities in the file that SSL_CERT_FILE names, if any.
 	HTTPClient *http.Client
 
 	// Timeout is how long a request may take altogether, 5 minutes if 0. A
@@ -43,6 +44,11 @@ type Config struct {
 
 	// UserAgent is "duffy-client" if empty.
 	UserAgent string
+
+	// ForwardedFor goes into X-Forwarded-For, for programs that ask on behalf of
+	// others: where these are, as far as the program knows. Servers believe it of
+	// those only whom they trust.
+	ForwardedFor string
 }
 
 // A Client is safe for concurrent use.
@@ -56,8 +62,8 @@ type Client struct {
 // such as http://duffy.example.net:8080/api/v1. No connection is made yet.
 func New(baseURL string, cfg Config) (*Client, error) {
 	base, err := url.Parse(baseURL)
-	if err != nil {
-		return nil, fmt.Errorf("URL of the Duffy API: %w", errors.Unwrap(err))
+	if err != nil { // which may quote a password
+		return nil, errors.New("URL of the Duffy API: it is not like http://host:8080/api/v1")
 	}
 	if base.Scheme != "http" && base.Scheme != "https" || base.Host == "" {
 		return nil, fmt.Errorf("URL of the Duffy API: %q is not like http://host:8080/api/v1", base.Redacted())
@@ -85,6 +91,14 @@ func New(baseURL string, cfg Config) (*Client, error) {
 func (c *Client) As(tenant, key string) *Client {
 	other := *c
 	other.cfg.Tenant, other.cfg.Key = tenant, key
+	return &other
+}
+
+// For returns a client of the same API, over the same connections, that asks on
+// behalf of somebody elsewhere, see [Config.ForwardedFor].
+func (c *Client) For(forwardedFor string) *Client {
+	other := *c
+	other.cfg.ForwardedFor = forwardedFor
 	return &other
 }
 
@@ -146,6 +160,9 @@ func (c *Client) request(ctx context.Context, method, path string, body any) (*h
 	}
 	req.Header.Set("Accept", "application/json")
 	req.Header.Set("User-Agent", c.cfg.UserAgent)
+	if c.cfg.ForwardedFor != "" {
+		req.Header.Set("X-Forwarded-For", c.cfg.ForwardedFor)
+	}
 	if c.cfg.Tenant != "" {
 		req.SetBasicAuth(c.cfg.Tenant, c.cfg.Key)
 	}

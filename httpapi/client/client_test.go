@@ -176,6 +176,22 @@ func TestDoPassesOnWhatItDoesNotKnow(t *testing.T) {
 	require.Equal(t, answer, string(got))
 }
 
+func TestFor(t *testing.T) {
+	t.Parallel()
+	url := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		name, _, _ := r.BasicAuth()
+		_ = json.NewEncoder(w).Encode([]string{name, r.Header.Get("X-Forwarded-For")})
+	})
+	c := newClient(t, url, client.Config{Tenant: "one"})
+	for want, c := range map[string]*client.Client{
+		`["one",""]`: c, `["one","192.0.2.1"]`: c.For("192.0.2.1"), `["two","192.0.2.1, ::1"]`: c.For("192.0.2.1, ::1").As("two", "2"),
+	} {
+		got, err := c.Do(t.Context(), http.MethodGet, "/", nil)
+		require.NoError(t, err)
+		require.JSONEq(t, want, string(got))
+	}
+}
+
 func TestAs(t *testing.T) {
 	t.Parallel()
 	url := serve(t, func(w http.ResponseWriter, r *http.Request) {

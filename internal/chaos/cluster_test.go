@@ -24,16 +24,17 @@ const (
 	patience = 3 * time.Minute // how long anything may take on a busy machine
 	glance   = 100 * time.Millisecond
 
-	metal = 4 // machines that are used again
+	metal = 5 // machines that are used again
 )
 
 // levels are how many nodes are to be ready, by pool.
-var levels = map[string]int{"thrown-away": 3, "retried": 3, "reused": 2}
+var levels = map[string]int{"thrown-away": 3, "retried": 3, "reused": 3}
 
-// A cluster is all that runs: PostgreSQL, two "duffy serve", two "duffy worker"
-// and the cloud. The processes have only their database in common.
+// A cluster is all that runs: the cloud, and either PostgreSQL, two "duffy serve"
+// and two "duffy worker", or one "duffy run" on SQLite.
 type cluster struct {
 	dir      string
+	suffers  []about
 	postgres *dbtest.Server
 	db       *db.DB // past the proxies
 	cloud    *process
@@ -41,6 +42,7 @@ type cluster struct {
 
 	serving []*process
 	workers []*process
+	duffys  []*process
 	proxies map[*process]*proxy
 
 	wrong cloudFaults
@@ -54,17 +56,44 @@ type cloudFaults struct {
 }
 
 func startCluster(t *testing.T) *cluster {
-	c := &cluster{dir: t.TempDir(), postgres: dbtest.NewServer(t), proxies: map[*process]*proxy{}}
+	postgres := dbtest.NewServer(t)
+	c := newCluster(t, postgres.URL(), ofServe, ofWorker, ofDatabase, ofNetwork, ofCloud)
+	c.postgres = postgres
+	for i := range 2 {
+		c.serving = append(c.serving, c.startServing(t, fmt.Sprintf("serve%d", i), "serve"))
+		c.workers = append(c.workers, c.startProxied(t, fmt.Sprintf("worker%d", i), "worker"))
+	}
+	c.untilReady(t)
+	return c
+}
+
+func startOne(t *testing.T) *cluster {
+	c := newCluster(t, "sqlite:///"+filepath.Join(t.TempDir(), "duffy.sqlite"), ofServe, ofCloud)
+	c.serving = []*process{c.startServing(t, "run", "run")}
+	c.workers = c.serving
+	c.untilReady(t)
+	return c
+}
+
+// newCluster prepares everything but Duffy's processes.
+func newCluster(t *testing.T, database string, suffers ...about) *cluster {
+	if _, err := exec.LookPath("ansible-playbook"); err != nil {
+		if os.Getenv("CI") != "" {
+			t.Fatal(err)
+		}
+		t.Skip(err)
+	}
+	c := &cluster{dir: t.TempDir(), suffers: suffers, proxies: map[*process]*proxy{}}
 	c.build(t)
 	key := newKey(t, filepath.Join(c.dir, "duffy_key"))
 	c.cloudURL = "http://" + freeAddress(t)
-	c.configure(t)
+	c.configure(t, database)
 	c.cloud = c.startProcess(t, "cloud", filepath.Join(c.dir, "cloud"),
 		"-dir", c.dir, "-listen", strings.TrimPrefix(c.cloudURL, "http://"), "-key", key.authorized)
 
 	c.run(t, "setup-db")
 	var err error
-	c.db, err = db.Open(t.Context(), c.postgres.URL(), db.Config{})
+	c.db, err = db.Open(t.Context(), database, db.Config{})
 	require.NoError(t, err)
 	t.Cleanup(func() { c.db.Close() })
 	for i := range metal {
@@ -72,18 +101,13 @@ func startCluster(t *testing.T) *cluster {
 			VALUES ('unused', ?, ?, true, '{"kind": "metal"}')`, fmt.Sprintf("metal%d", i), fmt.Sprintf("192.0.2.%d", i))
 		require.NoError(t, err)
 	}
-	for i := range 2 {
-		address := freeAddress(t)
-		_, port, _ := net.SplitHostPort(address)
-		serve := c.startDuffy(t, fmt.Sprintf("serve%d", i), "serve", "-p", port)
-		serve.url = "http://" + address
-		c.serving = append(c.serving, serve)
-		c.workers = append(c.workers, c.startDuffy(t, fmt.Sprintf("worker%d", i), "worker"))
-	}
+	return c
+}
+
+func (c *cluster) untilReady(t *testing.T) {
 	for _, p := range c.serving {
 		require.Eventually(t, func() bool { return answers(p.url + "/readyz") }, patience, glance)
 	}
-	return c
 }
 
 func answers(url string) bool {
@@ -123,8 +147,8 @@ nodepools:
 `
 
 // configure writes what all processes have in common.
-func (c *cluster) configure(t *testing.T) {
-	text := fmt.Sprintf(configuration, c.postgres.URL(), filepath.Join(c.dir, "duffy_key"), c.dir, c.cloudURL,
+func (c *cluster) configure(t *testing.T, database string) {
+	text := fmt.Sprintf(configuration, database, filepath.Join(c.dir, "duffy_key"), c.dir, c.cloudURL,
 		levels["thrown-away"], levels["retried"], levels["reused"])
 	require.NoError(t, os.WriteFile(filepath.Join(c.dir, "duffy.yaml"), []byte(text), 0o600))
 	for _, name := range []string{"provision.yml", "deprovision.yml"} {
@@ -134,16 +158,34 @@ func (c *cluster) configure(t *testing.T) {
 	}
 }
 
-// startDuffy starts a process that has a proxy of its own to the database.
+// startServing starts a process that serves.
+func (c *cluster) startServing(t *testing.T, name, command string) *process {
+	address := freeAddress(t)
+	_, port, _ := net.SplitHostPort(address)
+	start := c.startDuffy
+	if c.postgres != nil {
+		start = c.startProxied
+	}
+	p := start(t, name, command, "-p", port)
+	p.url = "http://" + address
+	return p
+}
+
 func (c *cluster) startDuffy(t *testing.T, name string, args ...string) *process {
+	p := c.startProcess(t, name, append([]string{filepath.Join(c.dir, "duffy"), "-c", "duffy.yaml"}, args...)...)
+	c.duffys = append(c.duffys, p)
+	return p
+}
+
+// startProxied starts a process that has a proxy of its own to PostgreSQL.
+func (c *cluster) startProxied(t *testing.T, name string, args ...string) *process {
 	u, err := url.Parse(c.postgres.URL())
 	require.NoError(t, err)
 	p := newProxy(t, u.Query().Get("host")+"/.s.PGSQL.5432")
 	own := filepath.Join(c.dir, name+".yaml")
 	text := fmt.Sprintf("database: {url: %q}\n", fmt.Sprintf("postgresql://postgres@127.0.0.1:%d/postgres?sslmode=disable", p.port()))
 	require.NoError(t, os.WriteFile(own, []byte(text), 0o600))
-	args = append([]string{filepath.Join(c.dir, "duffy"), "-c", "duffy.yaml", "-c", own}, args...)
-	d := c.startProcess(t, name, args...)
+	d := c.startDuffy(t, name, append([]string{"-c", own}, args...)...)
 	c.proxies[d] = p
 	return d
 }
@@ -198,7 +240,7 @@ func (c *cluster) machines(t *testing.T) map[int64]string {
 }
 
 func (c *cluster) restarts() (n int) {
-	for p := range c.proxies {
+	for _, p := range c.duffys {
 		p.mu.Lock()
 		n += p.restarts
 		p.mu.Unlock()

@@ -19,7 +19,12 @@ import (
 func (c *cluster) untilAtRest(t *testing.T, crowd *crowd) {
 	t.Helper()
 	var out []string
-	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(glance) {
+	begin := time.Now()
+	for told := 0; time.Since(begin) < patience; time.Sleep(glance) {
+		if late := int(time.Since(begin) / (20 * time.Second)); late > told {
+			told = late
+			t.Logf("not at rest after %s:\n%s", time.Since(begin).Round(glance), strings.Join(out, "\n"))
+		}
 		if err := crowd.retireForgotten(t.Context()); err != nil {
 			out = []string{err.Error()}
 			continue

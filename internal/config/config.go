@@ -1,6 +1,9 @@
 package config
 
-import "time"
+import (
+	"net/netip"
+	"time"
+)
 
 // A Config is what configuration files say, with Duffy's defaults where they do
 // not. What has no default is empty or zero then; nothing is required.
@@ -30,6 +33,30 @@ type App struct {
 
 	// AnonymousRead lets anybody list pools, nodes and sessions.
 	AnonymousRead bool
+
+	// TrustedProxies are believed what X-Forwarded-For says. Nil if nothing is said
+	// of them.
+	TrustedProxies []netip.Prefix
+
+	TLS TLS
+
+	// ShutdownDelay is how long to go on serving after /readyz says not to.
+	ShutdownDelay time.Duration
+
+	Metrics Listen // for /metrics, apart from the API
+}
+
+// Listen is where to listen in addition. Nobody does if Port is zero.
+type Listen struct {
+	Host string // empty is this machine alone
+	Port int
+}
+
+// TLS is the certificate of a server, which speaks plain HTTP if it is empty.
+// Either both files are named or none.
+type TLS struct {
+	Certificate string // file, with the chain below it
+	Key         string // file
 }
 
 // Metaclient is the server of the legacy API. Its templates and regular
@@ -38,6 +65,8 @@ type Metaclient struct {
 	LogLevel string // trace, debug, info, warning, error or critical
 	Host     string // to listen on
 	Port     int
+
+	TLS TLS
 
 	Dest    string            // URL of the server whose API to use
 	Usermap map[string]string // from API keys to names of tenants
@@ -77,6 +106,8 @@ type Tasks struct {
 
 	FillPools      time.Duration // between two looks whether pools are full
 	ExpireSessions time.Duration // between two looks for expired sessions
+
+	Metrics Listen // for a worker's /metrics
 }
 
 // Database is where Duffy keeps its state.

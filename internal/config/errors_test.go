@@ -49,7 +49,7 @@ func TestErrorsNameTheirPlace(t *testing.T) {
 		"ap: {}\n":                                               "1: ap: unknown key, expected one of client, app, metaclient, tasks, database, defaults, ssh, ansible, nodepools",
 		"client:\n  auth:\n    pass: x\n":                        "3: client.auth.pass: unknown key, expected one of name, key",
 		"client: {key: x}\n":                                     "1: client.key: unknown key, expected one of auth, url",
-		"app: {Host: x}\n":                                       "1: app.Host: unknown key, expected one of logging, retries, loglevel, host, port, anonymous-read",
+		"app: {Host: x}\n":                                       "1: app.Host: unknown key, expected one of logging, retries, loglevel, host, port, anonymous-read, trusted-proxies, tls, shutdown-delay, metrics",
 		"app: {retries: {no_attempts: 5}}\n":                     "1: app.retries.no_attempts: unknown key, expected one of " + retries,
 		"defaults: {retries: {x: 5}}\n":                          "1: defaults.retries.x: unknown key, expected one of " + retries,
 		"metaclient:\n  poolmap:\n  - pool: p\n    version: 8\n": "4: metaclient.poolmap.0.version: unknown key, expected one of pool, ver, arch, flavor",
@@ -73,6 +73,12 @@ func TestErrorsNameTheirPlace(t *testing.T) {
 		"app:\n  port: [80]\n":                               "2: app.port: expected a whole number from 1 to 65535, found a list",
 		"app:\n  loglevel: loud\n":                           `2: app.loglevel: expected one of trace, debug, info, warning, error, critical, found "loud"`,
 		"app:\n  anonymous-read: maybe\n":                    `2: app.anonymous-read: expected true or false, found "maybe"`,
+		"app:\n  trusted-proxies: 10.0.0.1\n":                "2: app.trusted-proxies: expected a list, found a string",
+		"app:\n  trusted-proxies:\n  - 10.0.0.0/33\n":        `3: app.trusted-proxies.0: expected an address or a network like 192.0.2.0/24, found "10.0.0.0/33"`,
+		"app:\n  trusted-proxies: [::1, proxy]\n":            `2: app.trusted-proxies.1: expected an address or a network like 192.0.2.0/24, found "proxy"`,
+		"app:\n  tls:\n    certificate: a\n":                 "2: app.tls: certificate and key belong together: set both",
+		"metaclient:\n  tls:\n    key: a\n":                  "2: metaclient.tls: certificate and key belong together: set both",
+		"app: {tls: {cert: a}}\n":                            "1: app.tls.cert: unknown key, expected one of certificate, key",
 		"client:\n  url: localhost:8080\n":                   "2: client.url: expected a URL that begins with http:// or https://",
 		"client:\n  url: 'http://'\n":                        "2: client.url: expected a URL that begins with http:// or https://",
 		"metaclient:\n  dest: ''\n":                          "2: metaclient.dest: expected a URL that begins with http:// or https://",
@@ -86,7 +92,7 @@ func TestErrorsNameTheirPlace(t *testing.T) {
 		"metaclient:\n  errors: v3\n":                        `2: metaclient.errors: expected one of v1, v2, found "v3"`,
 		"tasks:\n  queue: celery\n":                          `2: tasks.queue: expected one of river, asynq, found "celery"`,
 		"tasks:\n  queue: asynq\n":                           "2: tasks.queue: asynq works with Redis: set tasks.redis to its URL",
-		"tasks:\n  redis: localhost\n":                       "2: tasks.redis: expected a URL that begins with redis:// or rediss:// or redis-socket:// or redis-sentinel://",
+		"tasks:\n  redis: localhost\n":                       "2: tasks.redis: expected a URL that begins with redis:// or rediss:// or redis-socket:// or redis-sentinel:// or redis-cluster://",
 		"tasks:\n  workers: 0\n":                             "2: tasks.workers: expected a whole number of at least 1, found 0",
 		"defaults:\n  node-quota: -1\n":                      "2: defaults.node-quota: expected a whole number of at least 1, found -1",
 		"defaults:\n  session-lifetime: 6 hours\n":           `2: defaults.session-lifetime: expected a duration such as 90s, 1h30m or 1w2d3h4m5s6ms, or a number of seconds, found "6 hours"`,
@@ -119,10 +125,10 @@ func TestAllErrorsAtOnce(t *testing.T) {
 		"c.yaml", "tasks: {x: 1}\n")
 	require.Equal(t, []string{
 		`a.yaml:2: app.port: expected a whole number from 1 to 65535, found "x"`,
-		"a.yaml:3: app.hots: unknown key, expected one of logging, retries, loglevel, host, port, anonymous-read",
+		"a.yaml:3: app.hots: unknown key, expected one of logging, retries, loglevel, host, port, anonymous-read, trusted-proxies, tls, shutdown-delay, metrics",
 		"a.yaml:5: client: expected a mapping, found a number",
 		"b.yaml:3: did not find expected node content",
-		"c.yaml:1: tasks.x: unknown key, expected one of celery, locking, periodic, queue, redis, workers, long-workers, shutdown-timeout",
+		"c.yaml:1: tasks.x: unknown key, expected one of celery, locking, periodic, queue, redis, workers, long-workers, shutdown-timeout, metrics",
 	}, mistakes(t, dir))
 
 	_, err := config.Load(dir)

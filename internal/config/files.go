@@ -50,6 +50,11 @@ func Load(paths ...string) (*Files, error) {
 	if config.Tasks.Queue == QueueAsynq && config.Tasks.Redis == "" {
 		return nil, f.At(errors.New("asynq works with Redis: set tasks.redis to its URL"), "tasks", "queue")
 	}
+	for section, tls := range map[string]TLS{"app": config.App.TLS, "metaclient": config.Metaclient.TLS} {
+		if (tls.Certificate == "") != (tls.Key == "") {
+			return nil, f.At(errors.New("certificate and key belong together: set both"), section, "tls")
+		}
+	}
 	return f, nil
 }
 

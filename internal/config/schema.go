@@ -64,7 +64,24 @@ func readApp(s *section, d App) App {
 		Host:          s.text("host", d.Host),
 		Port:          readPort(s, d.Port),
 		AnonymousRead: s.flag("anonymous-read", d.AnonymousRead),
+
+		TrustedProxies: s.networks("trusted-proxies"),
+		TLS:            readTLS(s),
+		ShutdownDelay:  s.duration("shutdown-delay", 0),
+		Metrics:        readListen(s.section("metrics")),
 	}
+}
+
+func readListen(s *section) Listen {
+	defer s.end()
+	return Listen{Host: s.text("host", ""), Port: readPort(s, 0)}
+}
+
+// readTLS does not ask for both: the key may be in another file.
+func readTLS(s *section) TLS {
+	tls := s.section("tls")
+	defer tls.end()
+	return TLS{Certificate: tls.text("certificate", ""), Key: tls.text("key", "")}
 }
 
 func readLogLevel(s *section, otherwise string) string {
@@ -87,6 +104,7 @@ func readMetaclient(s *section, d Metaclient) Metaclient {
 		LogLevel:       readLogLevel(s, d.LogLevel),
 		Host:           s.text("host", d.Host),
 		Port:           readPort(s, d.Port),
+		TLS:            readTLS(s),
 		Dest:           s.url("dest", d.Dest, "http", "https"),
 		Usermap:        s.section("usermap").texts(),
 		Poolmap:        readPoolmap(s.list("poolmap")),
@@ -126,12 +144,13 @@ func readTasks(s *section, d Tasks) Tasks {
 	defer periodic.end()
 	return Tasks{
 		Queue:           s.oneOf("queue", d.Queue, QueueRiver, QueueAsynq),
-		Redis:           s.url("redis", "", "redis", "rediss", "redis-socket", "redis-sentinel"),
+		Redis:           s.beginning("redis", "redis", "rediss", "redis-socket", "redis-sentinel", "redis-cluster"),
 		Workers:         s.number("workers", 1, math.MaxInt, 0),
 		LongWorkers:     s.number("long-workers", 1, math.MaxInt, 0),
 		ShutdownTimeout: s.duration("shutdown-timeout", 0),
 		FillPools:       readInterval(periodic.section("fill-pools")),
 		ExpireSessions:  readInterval(periodic.section("expire-sessions")),
+		Metrics:         readListen(s.section("metrics")),
 	}
 }
 

@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"math"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strconv"
@@ -94,6 +95,18 @@ func (s *section) url(key, otherwise string, schemes ...string) string {
 	return text
 }
 
+// beginning reads what begins like a URL with one of the schemes, and need not be
+// one: several hosts with ports are not.
+func (s *section) beginning(key string, schemes ...string) string {
+	text := s.text(key, "")
+	scheme, rest, _ := strings.Cut(text, "://")
+	if text != "" && (rest == "" || !slices.Contains(schemes, scheme)) {
+		s.fail(s.value.fields[key], key, "expected a URL that begins with %s://", strings.Join(schemes, ":// or "))
+		return ""
+	}
+	return text
+}
+
 func (s *section) number(key string, least, most, otherwise int) int {
 	v := s.get(key)
 	if v == nil {
@@ -158,6 +171,28 @@ func (s *section) list(key string) *section {
 		}
 	}
 	return items
+}
+
+// networks reads a list of networks like 192.0.2.0/24, or single addresses. It is
+// nil only if the list is not there.
+func (s *section) networks(key string) []netip.Prefix {
+	list := s.list(key)
+	if list.value == nil {
+		return nil
+	}
+	networks := []netip.Prefix{}
+	for _, index := range list.keys() {
+		text := list.text(index, "")
+		network, err := netip.ParsePrefix(text)
+		if addr, e := netip.ParseAddr(text); e == nil && addr.Zone() == "" {
+			network, err = netip.PrefixFrom(addr, addr.BitLen()), nil
+		}
+		if err != nil {
+			list.fail(list.value.fields[index], index, "expected an address or a network like 192.0.2.0/24, found %q", text)
+		}
+		networks = append(networks, network.Masked())
+	}
+	return networks
 }
 
 // texts returns the strings of a section whose keys are free.

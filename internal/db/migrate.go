@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/uptrace/bun"
@@ -58,7 +59,7 @@ func knownNames(duffy3, ours []step) string {
 // do says that there is none left.
 func (d *DB) migrate(ctx context.Context, do func(context.Context, bun.Tx, state) (more bool, err error)) (from, to Revision, err error) {
 	for first, more := true, true; more; first = false {
-		err = d.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {
+		err = d.retryLocked(ctx, func(ctx context.Context, tx bun.Tx) error {
 			if err := d.lockSchema(ctx, tx); err != nil {
 				return err
 			}
@@ -74,10 +75,39 @@ func (d *DB) migrate(ctx context.Context, do func(context.Context, bun.Tx, state
 			return err
 		})
 		if err != nil {
-			return from, to, explained(err)
+			return from, to, err
 		}
 	}
 	return from, to, nil
+}
+
+// Running programs go on while the schema changes. What wants a lock on a table
+// waits for those who have it, and everybody else waits behind it: so it waits for
+// lockTimeout only, and then tries again, until lockPatience is over.
+const (
+	lockTimeout  = "500ms"
+	lockPause    = time.Second
+	lockPatience = 30 * time.Second
+)
+
+const pgLockNotAvailable = "55P03"
+
+// retryLocked runs do in a transaction, again and again while it can't have a lock.
+func (d *DB) retryLocked(ctx context.Context, do func(context.Context, bun.Tx) error) error {
+	for began := time.Now(); ; {
+		err := d.RunInTx(ctx, nil, do)
+		if pg := (*pgconn.PgError)(nil); !errors.As(err, &pg) || pg.Code != pgLockNotAvailable {
+			return err
+		}
+		if time.Since(began) > lockPatience {
+			return fmt.Errorf("another program is working on the tables: stop it, Duffy 3 too, and run this again: %w", err)
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(lockPause):
+		}
+	}
 }
 
 // lockSchema keeps others from changing the schema until tx ends. On SQLite that
@@ -86,23 +116,11 @@ func (d *DB) lockSchema(ctx context.Context, tx bun.Tx) error {
 	if !d.Postgres() {
 		return nil
 	}
-	// A program that holds a table for long, such as Duffy 3 itself, is to make
-	// us fail and not wait with everybody else queueing up behind.
-	_, err := tx.ExecContext(ctx, "SELECT pg_advisory_xact_lock(?); SET LOCAL lock_timeout = '10s'", migrationLock)
+	_, err := tx.ExecContext(ctx, "SELECT pg_advisory_xact_lock(?); SET LOCAL lock_timeout = ?", migrationLock, lockTimeout)
 	if err != nil {
 		return fmt.Errorf("lock the schema: %w", err)
 	}
 	return nil
-}
-
-const pgLockNotAvailable = "55P03"
-
-// explained says what to do about a lock that could not be had.
-func explained(err error) error {
-	if pg := (*pgconn.PgError)(nil); errors.As(err, &pg) && pg.Code == pgLockNotAvailable {
-		return fmt.Errorf("another program is working on the tables: stop it, Duffy 3 too, and run this again: %w", err)
-	}
-	return err
 }
 
 // nextStep returns the first step that is missing, or nil if there is none up to

@@ -9,7 +9,9 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/uptrace/bun"
@@ -40,6 +42,8 @@ func openPostgres(ctx context.Context, loc location, cfg Config) (*DB, error) {
 	if settings["pool_max_conns"] == "" {
 		pc.MaxConns = int32(cmp.Or(cfg.MaxConns, DefaultMaxConns))
 	}
+	pc.ConnConfig.DialFunc = newDialer().DialContext
+	pc.AfterConnect = limitSilence
 	pool, err := pgxpool.NewWithConfig(ctx, pc)
 	if err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
@@ -51,6 +55,24 @@ func openPostgres(ctx context.Context, loc location, cfg Config) (*DB, error) {
 	sqlDB := sql.OpenDB(connector{stdlib.GetPoolConnector(pool)})
 	sqlDB.SetMaxIdleConns(0) // idle ones belong to the pool
 	return &DB{DB: bun.NewDB(sqlDB, pgdialect.New(), bunOptions...), Pool: pool}, nil
+}
+
+// silence is how long a server and a client wait for each other before they take
+// each other for gone. It is less than a lease.
+const silence = 20 * time.Second
+
+// silenceSettings keep a client that is stopped, or cut off, from holding locks
+// that everybody else waits for. Where the server's own are not the default, those
+// count. They are not among the parameters of the connection's start, since
+// PgBouncer refuses what it does not know there.
+const silenceSettings = `SELECT set_config(name, value, false)
+FROM (VALUES ('idle_in_transaction_session_timeout', '20s'), ('tcp_user_timeout', '20s'),
+	('tcp_keepalives_idle', '10'), ('tcp_keepalives_interval', '5'), ('tcp_keepalives_count', '2')) AS ours (name, value)
+JOIN pg_settings USING (name) WHERE source = 'default'`
+
+func limitSilence(ctx context.Context, conn *pgx.Conn) error {
+	_, err := conn.Exec(ctx, silenceSettings)
+	return err
 }
 
 // secret returns the password, which may be an option.

@@ -106,11 +106,18 @@ func (d *DB) check(s state, ts tables) error {
 	}
 	for _, name := range s.ours {
 		if stepIndex(ours, name) < 0 {
-			return fmt.Errorf("the schema is newer than this program, which does not know the migration %s: "+
-				"use the program that made it, if only to downgrade", name)
+			return &newerError{name}
 		}
 	}
 	return nil
+}
+
+// A newerError is about a schema that a newer program has made.
+type newerError struct{ migration string }
+
+func (e *newerError) Error() string {
+	return fmt.Sprintf("the schema is newer than this program, which does not know the migration %s: "+
+		"use the program that made it, if only to downgrade", e.migration)
 }
 
 const refusal = "use a database or schema of Duffy's own"

@@ -62,7 +62,22 @@ func (d *DB) revision(s state) Revision {
 // Current returns nil if the schema is what this program wants. If not, its error
 // says what to do.
 func Current(ctx context.Context, d *DB) error {
-	r, err := Version(ctx, d)
+	s, err := d.look(ctx)
+	return d.current(s, err)
+}
+
+// Ready is Current for a program that is running already. A newer schema does not
+// keep it from working, and it does not wait for a migration that is being done.
+func Ready(ctx context.Context, d *DB) error {
+	s, err := d.readState(ctx, d)
+	if newer := (*newerError)(nil); errors.As(err, &newer) {
+		err = nil
+	}
+	return d.current(s, err)
+}
+
+func (d *DB) current(s state, err error) error {
+	r := d.revision(s)
 	switch {
 	case err != nil:
 		return err

@@ -2,7 +2,10 @@
 // of no kind is one that they cannot act on: its text is for the log.
 package fault
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+)
 
 // A Kind says what a caller can do about an error. Kinds are errors themselves:
 // errors.Is(err, fault.NotFound) reports whether err is of that kind.
@@ -18,6 +21,7 @@ const (
 	NotFound        Kind = "not found"       // 404
 	Conflict        Kind = "conflict"        // 409: it exists already
 	Unavailable     Kind = "unavailable"     // 503: asking again may help
+	TooMany         Kind = "too many"        // 429: asking again later may help
 )
 
 // Error is an error whose Detail may be shown to the caller.
@@ -25,6 +29,9 @@ type Error struct {
 	Kind   Kind
 	Detail string
 	Err    error // the cause, for the log only
+
+	// RetryAfter is how long to wait before asking again, where that may help.
+	RetryAfter time.Duration
 }
 
 func (e *Error) Error() string {

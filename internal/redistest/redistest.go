@@ -7,10 +7,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -41,7 +43,7 @@ func URL(t testing.TB) string {
 var (
 	used   atomic.Int32
 	shared = sync.OnceValues(func() (*Server, error) {
-		s, err := newServer()
+		s, err := newServer("port 0")
 		if err != nil {
 			return nil, err
 		}
@@ -53,6 +55,7 @@ var (
 // when it stops.
 type Server struct {
 	program, dir string
+	config       string // beside its socket
 	stop         func()
 }
 
@@ -60,7 +63,13 @@ type Server struct {
 // test is skipped, or fails if CI is set.
 func New(t testing.TB) *Server {
 	t.Helper()
-	s, err := newServer()
+	return newFor(t, "port 0")
+}
+
+// newFor returns a server for one test with lines of configuration.
+func newFor(t testing.TB, config ...string) *Server {
+	t.Helper()
+	s, err := newServer(config...)
 	if err != nil {
 		unavailable(t, err)
 	}
@@ -68,14 +77,14 @@ func New(t testing.TB) *Server {
 	return s
 }
 
-func newServer() (*Server, error) {
+func newServer(config ...string) (*Server, error) {
 	program, err := exec.LookPath("redis-server")
 	if err != nil {
 		return nil, err
 	}
 	// $TMPDIR may be too long: the path of a socket has at most 107 bytes.
 	dir, err := os.MkdirTemp("/tmp", "duffy-redis-")
-	return &Server{program: program, dir: dir}, err
+	return &Server{program: program, dir: dir, config: strings.Join(config, "\n")}, err
 }
 
 // unavailable ends a test that can't have Redis.
@@ -106,12 +115,18 @@ func (s *Server) start() (err error) {
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return err
 	}
+	config := fmt.Sprintf("unixsocket %s\n%s\n", s.socket(), s.config)
+	args := []string{s.program, s.configFile()}
+	if strings.Contains(s.config, "sentinel ") {
+		args = append(args, "--sentinel")
+	} else {
+		config += fmt.Sprintf("save \"\"\nappendonly no\ndatabases %d\n", databases)
+	}
+	if err := os.WriteFile(s.configFile(), []byte(config), 0o600); err != nil {
+		return err
+	}
 	s.stop, err = testserver.Server{
-		Dir: s.dir, Script: watch,
-		Args: []string{
-			s.program, "--port", "0", "--unixsocket", s.socket(), "--save", "", "--appendonly", "no",
-			"--databases", fmt.Sprint(databases),
-		},
+		Dir: s.dir, Script: watch, Args: args,
 		Ready: func(ctx context.Context) error { return s.do(ctx, "PING") },
 	}.Start()
 	if err != nil {
@@ -119,6 +134,8 @@ func (s *Server) start() (err error) {
 	}
 	return nil
 }
+
+func (s *Server) configFile() string { return filepath.Join(s.dir, "redis.conf") }
 
 // Stop kills the server, with all that it has, if it runs.
 func (s *Server) Stop() {
@@ -141,20 +158,40 @@ func (s *Server) Do(t testing.TB, command string) {
 }
 
 func (s *Server) do(ctx context.Context, command string) error {
+	_, err := s.ask(ctx, command)
+	return err
+}
+
+// ask has the server run a command whose answer is no list.
+func (s *Server) ask(ctx context.Context, command string) (answer string, err error) {
 	conn, err := new(net.Dialer).DialContext(ctx, "unix", s.socket())
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer conn.Close()
 	if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
-		return err
+		return "", err
 	}
 	if _, err := conn.Write([]byte(command + "\r\n")); err != nil {
-		return err
+		return "", err
 	}
-	answer, err := bufio.NewReader(conn).ReadString('\n')
-	if err == nil && !strings.HasPrefix(answer, "+") {
-		err = errors.New(strings.TrimSpace(answer))
+	r := bufio.NewReader(conn)
+	line, err := r.ReadString('\n')
+	if err != nil {
+		return "", err
 	}
-	return err
+	line = strings.TrimSpace(line)
+	switch line[0] {
+	case '+':
+		return line[1:], nil
+	case '$':
+		length, err := strconv.Atoi(line[1:])
+		if err != nil {
+			return "", err
+		}
+		text := make([]byte, length)
+		_, err = io.ReadFull(r, text)
+		return string(text), err
+	}
+	return "", errors.New(line)
 }

@@ -25,6 +25,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -71,14 +72,22 @@ type Queue struct {
 	db    *bun.DB
 	redis asynq.RedisConnOpt
 	cfg   Config
+
+	pinger func() *asynq.Client
 }
 
-var _ queue.Queue = (*Queue)(nil)
+var (
+	_ queue.Queue  = (*Queue)(nil)
+	_ queue.Pinger = (*Queue)(nil)
+)
 
 // New returns the queue in a Redis, see [ParseRedis], with its outbox in db, which
 // is PostgreSQL or SQLite. It connects to nothing yet.
 func New(db *bun.DB, redis asynq.RedisConnOpt, cfg Config) *Queue {
-	return &Queue{db: db, redis: redis, cfg: cfg.withDefaults()}
+	return &Queue{
+		db: db, redis: redis, cfg: cfg.withDefaults(),
+		pinger: sync.OnceValue(func() *asynq.Client { return asynq.NewClient(redis) }),
+	}
 }
 
 // Insert implements [queue.Inserter]. It does without Redis.
@@ -110,7 +119,7 @@ func newRow(job queue.Job) (row, error) {
 	}
 	r := row{ID: id.String(), Kind: job.Kind(), Payload: string(payload)}
 	_, r.Long = job.(queue.Long)
-	if delayed, ok := job.(queue.Delayed); ok && !delayed.NotBefore().IsZero() {
+	if delayed, ok := job.(queue.Delayed); ok && time.Until(delayed.NotBefore()) > 0 {
 		r.NotBefore = delayed.NotBefore().UnixMilli() + 1 // rather late than early
 	}
 	return r, nil

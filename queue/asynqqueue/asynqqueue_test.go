@@ -27,6 +27,11 @@ type job struct{ N int }
 
 func (job) Kind() string { return "asynqqueue.job" }
 
+type long job
+
+func (long) Kind() string { return "asynqqueue.long" }
+func (long) Long()        {}
+
 type later struct{ At time.Time }
 
 func (later) Kind() string           { return "asynqqueue.later" }
@@ -65,13 +70,15 @@ func insert(t *testing.T, d *db.DB, q queue.Inserter, jobs ...queue.Job) {
 func counts() (*queue.Mux, func(n int) int) {
 	var mu sync.Mutex
 	runs := map[int]int{}
-	var mux queue.Mux
-	queue.Handle(&mux, patience, func(_ context.Context, j job) error {
+	count := func(_ context.Context, j job) error {
 		mu.Lock()
 		defer mu.Unlock()
 		runs[j.N]++
 		return nil
-	})
+	}
+	var mux queue.Mux
+	queue.Handle(&mux, patience, count)
+	queue.Handle(&mux, patience, func(ctx context.Context, l long) error { return count(ctx, job(l)) })
 	return &mux, func(n int) int {
 		mu.Lock()
 		defer mu.Unlock()

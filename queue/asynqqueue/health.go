@@ -11,6 +11,22 @@ import (
 	"github.com/hibiken/asynq"
 )
 
+// Ping implements [queue.Pinger]. The first one opens a connection that stays open.
+func (q *Queue) Ping(ctx context.Context) error {
+	answer := make(chan error, 1)
+	go func() { answer <- q.pinger().Ping() }()
+	var err error
+	select {
+	case err = <-answer:
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	if err != nil {
+		return fmt.Errorf("cannot reach Redis: %w", err)
+	}
+	return nil
+}
+
 // aftermath is how long after an outage errors may still come of it.
 const aftermath = 5 * time.Second
 
@@ -59,12 +75,13 @@ type outage struct {
 	over  time.Time // the last one
 }
 
-// note notes an error, or that there is none.
+// note notes an error, or that there is none. An error right after an outage may
+// still be of it, as several ask at once; if it is of another one, it comes again.
 func (o *outage) note(err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	switch {
-	case err != nil && o.since.IsZero():
+	case err != nil && o.since.IsZero() && time.Since(o.over) > healthInterval:
 		o.since = time.Now()
 		o.log.Warn(o.what, "err", err)
 	case err == nil && !o.since.IsZero():

@@ -63,6 +63,8 @@ func (q *Queue) alter(ctx context.Context, statement string) error {
 	})
 }
 
+var errNoOutbox = errors.New("there is no table queue_outbox, which jobs go through: run duffy migration upgrade")
+
 // Current returns nil if there is an outbox. If not, Migrate makes one.
 func (q *Queue) Current(ctx context.Context) error {
 	query := "SELECT count(*) FROM sqlite_master WHERE name = 'queue_outbox'"
@@ -74,7 +76,7 @@ func (q *Queue) Current(ctx context.Context) error {
 		return fmt.Errorf("look for the table queue_outbox: %w", err)
 	}
 	if tables == 0 {
-		return errors.New("there is no table queue_outbox, which jobs go through: run duffy migration upgrade")
+		return errNoOutbox
 	}
 	return nil
 }

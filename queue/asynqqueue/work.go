@@ -2,6 +2,7 @@ package asynqqueue
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
@@ -40,12 +41,10 @@ func queueOf(long bool) string {
 }
 
 // Work implements [queue.Queue]. Jobs of a kind that mux does not handle fail. It
-// returns an error if there is no outbox, and waits for a Redis that is away.
+// returns an error if there is no outbox, and waits for a Redis or a database that
+// is away.
 func (q *Queue) Work(ctx context.Context, mux *queue.Mux) error {
-	if ctx.Err() != nil {
-		return nil
-	}
-	if err := q.Current(ctx); err != nil {
+	if err := q.await(ctx); err != nil || ctx.Err() != nil {
 		return err
 	}
 	client := asynq.NewClient(q.redis)
@@ -70,6 +69,28 @@ func (q *Queue) Work(ctx context.Context, mux *queue.Mux) error {
 	servers.Go(long.Shutdown)
 	servers.Wait()
 	w.handlers.Wait()
+	return nil
+}
+
+// await waits until it is known whether there is an outbox, or ctx ends.
+func (q *Queue) await(ctx context.Context) error {
+	database := outage{log: q.cfg.Logger, what: "cannot read the outbox"}
+	for ctx.Err() == nil {
+		err := q.Current(ctx)
+		if errors.Is(err, errNoOutbox) {
+			return err
+		}
+		if ctx.Err() == nil {
+			database.note(err)
+		}
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(failureDelay):
+		}
+	}
 	return nil
 }
 

@@ -18,9 +18,10 @@ import (
 // patience is how long to wait for what has to happen.
 const patience = time.Minute
 
-// Run has an engine pass the suite. open returns a new database and makes Queues
-// in it, each as another process would. They should have less than 50 slots for
-// jobs, and a shutdown timeout of a few seconds.
+// Run has an engine pass the suite, and what is asked of a [queue.Inspector] if it
+// is one. open returns a new database and makes Queues in it, each as another
+// process would. They should have less than 50 slots for jobs, and a shutdown
+// timeout of a few seconds.
 func Run(t *testing.T, open func(t *testing.T) (db *bun.DB, newQueue func() queue.Queue)) {
 	for name, test := range map[string]func(*testing.T, *bun.DB, func() queue.Queue){
 		"CommittedJobsRun":          committedJobsRun,
@@ -38,6 +39,7 @@ func Run(t *testing.T, open func(t *testing.T) (db *bun.DB, newQueue func() queu
 		"InsertWithoutJobsIsNoJob":  insertWithoutJobs,
 		"InsertTellsOfClosedTx":     insertTellsOfClosedTx,
 		"ManyTransactionsAtOnceRun": manyTransactionsAtOnce,
+		"InspectTellsWhatWaits":     inspectTellsWhatWaits,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -70,6 +70,7 @@ const (
 
 // A Queue implements [queue.Queue]. It is safe for concurrent use.
 type Queue struct {
+	db     *bun.DB
 	cfg    Config
 	engine engine
 }
@@ -79,7 +80,7 @@ var _ queue.Queue = (*Queue)(nil)
 // NewPostgres returns the queue in a PostgreSQL database, given both ways: db must
 // work on pool. Beside the connections for its jobs, Work needs one to listen on.
 func NewPostgres(db *bun.DB, pool *pgxpool.Pool, cfg Config) (*Queue, error) {
-	return newQueue(cfg, &riverEngine[pgx.Tx]{
+	return newQueue(db, cfg, &riverEngine[pgx.Tx]{
 		driver: riverpgxv5.New(pool),
 		unwrap: pgxTx,
 		run: func(ctx context.Context, m *migrator[pgx.Tx], d rivermigrate.Direction) error {
@@ -90,7 +91,7 @@ func NewPostgres(db *bun.DB, pool *pgxpool.Pool, cfg Config) (*Queue, error) {
 
 // NewSQLite returns the queue in an SQLite database.
 func NewSQLite(db *bun.DB, cfg Config) (*Queue, error) {
-	return newQueue(cfg, &riverEngine[*sql.Tx]{
+	return newQueue(db, cfg, &riverEngine[*sql.Tx]{
 		driver: riversqlite.New(db.DB),
 		unwrap: func(_ context.Context, tx bun.Tx) (*sql.Tx, error) { return tx.Tx, nil },
 		run: func(ctx context.Context, m *migrator[*sql.Tx], d rivermigrate.Direction) error {
@@ -99,8 +100,8 @@ func NewSQLite(db *bun.DB, cfg Config) (*Queue, error) {
 	})
 }
 
-func newQueue(cfg Config, e engine) (*Queue, error) {
-	q := &Queue{cfg: cfg.withDefaults(), engine: e}
+func newQueue(db *bun.DB, cfg Config, e engine) (*Queue, error) {
+	q := &Queue{db: db, cfg: cfg.withDefaults(), engine: e}
 	if err := e.open(q.riverConfig()); err != nil {
 		return nil, fmt.Errorf("riverqueue: %w", err)
 	}

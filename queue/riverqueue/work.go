@@ -36,6 +36,9 @@ const (
 	// and not before lostAfter.
 	timeoutGrace = 30 * time.Second
 	lostAfter    = time.Minute
+
+	// The database is asked this often whether it is back.
+	pingInterval = time.Second
 )
 
 // riverConfig returns the configuration of a client that only inserts.
@@ -47,7 +50,9 @@ func (q *Queue) riverConfig() *river.Config {
 	}
 }
 
-// Work implements [queue.Queue]. Jobs of a kind that mux does not handle fail.
+// Work implements [queue.Queue]. Jobs of a kind that mux does not handle fail. It
+// returns an error if River's tables are not there, and waits for a database that is
+// away.
 func (q *Queue) Work(ctx context.Context, mux *queue.Mux) error {
 	cfg := q.riverConfig()
 	cfg.CompletedJobRetentionPeriod = completedRetention
@@ -70,18 +75,46 @@ func (q *Queue) Work(ctx context.Context, mux *queue.Mux) error {
 		river.AddWorkerArgs(cfg.Workers, anyArgs{kind}, w)
 	}
 
-	c, err := q.engine.worker(cfg)
-	if err != nil {
-		return fmt.Errorf("set up River: %w", err)
-	}
-	if err := c.Start(ctx); err != nil {
-		if ctx.Err() != nil {
-			return nil
-		}
-		return fmt.Errorf("start River: %w", err)
+	c, err := q.start(ctx, cfg)
+	if c == nil {
+		return err
 	}
 	<-c.Stopped()
 	return nil
+}
+
+// start starts a client, once the database is there. It returns none if ctx ends.
+func (q *Queue) start(ctx context.Context, cfg *river.Config) (client, error) {
+	for ctx.Err() == nil {
+		c, err := q.engine.worker(cfg)
+		if err != nil {
+			return nil, fmt.Errorf("set up River: %w", err)
+		}
+		if err = c.Start(ctx); err == nil {
+			return c, nil
+		}
+		if ctx.Err() != nil {
+			break
+		}
+		if q.db.PingContext(ctx) == nil {
+			return nil, fmt.Errorf("start River: %w", err)
+		}
+		q.cfg.Logger.WarnContext(ctx, "cannot start River, waiting for the database", "err", err)
+		q.awaitDatabase(ctx)
+	}
+	return nil, nil
+}
+
+func (q *Queue) awaitDatabase(ctx context.Context) {
+	tick := time.NewTicker(pingInterval)
+	defer tick.Stop()
+	for q.db.PingContext(ctx) != nil {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
 }
 
 // anyArgs stands for the jobs of a kind, whose JSON is left to the mux.

@@ -23,14 +23,15 @@ type cloud struct {
 	machines *loopback.Backend
 	record   io.Writer // of all that was done, one line each
 
-	mu     sync.Mutex
-	faults faults
+	mu       sync.Mutex
+	faults   faults
+	requests int
 }
 
 // faults are what is wrong with the cloud.
 type faults struct {
 	Delay       time.Duration // before anything is done
-	Hang        bool          // nothing is done until that ends or the caller gives up
+	Hang        bool          // every other request waits until that ends or its caller gives up
 	FailBefore  bool          // nothing is done
 	FailAfter   bool          // it is done, and yet an error answered
 	Unreachable int           // so many of three machines drop connections
@@ -90,6 +91,13 @@ func (c *cloud) wrong() faults {
 	return c.faults
 }
 
+func (c *cloud) countRequest() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.requests++
+	return c.requests
+}
+
 func (c *cloud) reachable(id int64) bool { return int(id%3) >= c.wrong().Unreachable }
 
 // faulty does work for the machine that a request names, as far as nothing is
@@ -113,7 +121,8 @@ func (c *cloud) faulty(work func(context.Context, int64) (any, error)) http.Hand
 
 func (c *cloud) try(r *http.Request, id int64, work func(context.Context, int64) (any, error)) (any, error) {
 	begin := time.Now()
-	for f := c.wrong(); f.Hang || time.Since(begin) < f.Delay; f = c.wrong() {
+	other := c.countRequest()%2 == 0
+	for f := c.wrong(); f.Hang && other || time.Since(begin) < f.Delay; f = c.wrong() {
 		select {
 		case <-r.Context().Done(): // nobody waits for it any more
 			return nil, r.Context().Err()

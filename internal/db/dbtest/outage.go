@@ -73,19 +73,32 @@ func (s *Server) Stop(t testing.TB) {
 func (s *Server) Kill(t testing.TB) {
 	t.Helper()
 	s.leave(t, func(postmaster int) {
-		children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", postmaster))
-		require.NoError(t, err)
+		children := childrenOf(t, postmaster)
 		require.NoError(t, syscall.Kill(postmaster, syscall.SIGKILL))
-		for _, child := range strings.Fields(string(children)) {
-			pid, err := strconv.Atoi(child)
-			require.NoError(t, err)
-			_ = syscall.Kill(pid, syscall.SIGKILL) // which may have ended
+		for _, child := range children {
+			_ = syscall.Kill(child, syscall.SIGKILL) // which may have ended
 			require.Eventually(t, func() bool {
-				_, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
+				_, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", child))
 				return err != nil
 			}, time.Minute, 10*time.Millisecond, "PostgreSQL starts only once its memory is given back")
 		}
 	})
+}
+
+// Pause has the server, which runs, stand still: it takes connections and does not
+// answer, until Resume.
+func (s *Server) Pause(t testing.TB) { s.signal(t, syscall.SIGSTOP) }
+
+// Resume has the server go on.
+func (s *Server) Resume(t testing.TB) { s.signal(t, syscall.SIGCONT) }
+
+func (s *Server) signal(t testing.TB, signal syscall.Signal) {
+	t.Helper()
+	postmaster := s.postmaster(t)
+	require.NoError(t, syscall.Kill(postmaster, signal))
+	for _, child := range childrenOf(t, postmaster) {
+		_ = syscall.Kill(child, signal) // which may have ended
+	}
 }
 
 // leave has the server, if it runs, end in some way, and keeps what it has.
@@ -95,14 +108,31 @@ func (s *Server) leave(t testing.TB, end func(postmaster int)) {
 		return
 	}
 	require.NoError(t, os.WriteFile(s.kept(), nil, 0o600))
+	end(s.postmaster(t))
+	s.end()
+	s.end = nil
+}
+
+func (s *Server) postmaster(t testing.TB) int {
+	t.Helper()
 	lines, err := os.ReadFile(s.pidFile())
 	require.NoError(t, err)
 	first, _, _ := strings.Cut(string(lines), "\n")
-	postmaster, err := strconv.Atoi(first)
+	pid, err := strconv.Atoi(first)
 	require.NoError(t, err)
-	end(postmaster)
-	s.end()
-	s.end = nil
+	return pid
+}
+
+func childrenOf(t testing.TB, pid int) (children []int) {
+	t.Helper()
+	list, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", pid))
+	require.NoError(t, err)
+	for _, field := range strings.Fields(string(list)) {
+		child, err := strconv.Atoi(field)
+		require.NoError(t, err)
+		children = append(children, child)
+	}
+	return children
 }
 
 func (s *Server) pidFile() string { return filepath.Join(s.data(), "postmaster.pid") }

@@ -1,0 +1,89 @@
+package pool
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"github.com/duffy-ci/duffy/backend"
+)
+
+// metrics count what happens in this process.
+type metrics struct {
+	runs      *prometheus.HistogramVec
+	failed    *prometheus.CounterVec
+	takenOver *prometheus.CounterVec
+}
+
+// runBuckets are in seconds, for machines that take from seconds to an hour.
+var runBuckets = []float64{1, 5, 10, 30, 60, 120, 180, 300, 600, 900, 1200, 1800, 3600}
+
+func newMetrics(registerer prometheus.Registerer, pools *Set) *metrics {
+	with := promauto.With(registerer)
+	m := &metrics{
+		runs: with.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "duffy_backend_run_duration_seconds",
+			Help:    "How long runs of the pools' backends took, by what became of them.",
+			Buckets: runBuckets,
+		}, []string{"pool", "action", "result"}),
+		failed: with.NewCounterVec(prometheus.CounterOpts{
+			Name: "duffy_nodes_failed_total",
+			Help: "Nodes that failed, by the state that they were in; contextualizing ones did not answer.",
+		}, []string{"pool", "while"}),
+		takenOver: with.NewCounterVec(prometheus.CounterOpts{
+			Name: "duffy_leases_taken_over_total",
+			Help: "Nodes taken over from a process that was gone, by their state.",
+		}, []string{"state"}),
+	}
+	// What never happened is 0, so that the first time is an increase.
+	for _, state := range []State{Provisioning, Contextualizing, Deprovisioning} {
+		m.takenOver.WithLabelValues(string(state))
+		for _, c := range pools.Concrete() {
+			m.failed.WithLabelValues(c.Name, string(state))
+		}
+	}
+	return m
+}
+
+// TookOver counts a node whose lease had run out, in the state that it was in.
+func (s *Service) TookOver(state State) { s.metrics.takenOver.WithLabelValues(string(state)).Inc() }
+
+// ran counts a run of a pool's backend for nodes in a state, under the lease of
+// held, with what it returned.
+func (m *metrics) ran(held context.Context, state State, pool string, began time.Time,
+	nodes []*Node, got []backend.Node, err error,
+) {
+	action := "provision"
+	if state == Deprovisioning {
+		action = "deprovision"
+	}
+	m.runs.WithLabelValues(pool, action, result(held, state, nodes, got, err)).Observe(time.Since(began).Seconds())
+}
+
+// result says in a word what became of a run.
+func result(held context.Context, state State, nodes []*Node, got []backend.Node, err error) string {
+	done := 0
+	for _, n := range got {
+		if n.ID != 0 && (n.IPAddr != "" || state == Deprovisioning) {
+			done++
+		}
+	}
+	switch all := err == nil && done >= len(nodes); {
+	case errors.Is(context.Cause(held), ErrLeaseLost):
+		return "lease_lost"
+	case all:
+		return "ok"
+	case interrupted(held):
+		return "interrupted"
+	case errors.Is(err, errTimeLimit):
+		return "timeout"
+	case errors.As(err, new(noPoolError)):
+		return "no_pool"
+	case err == nil && done > 0:
+		return "partial"
+	}
+	return "failed"
+}
