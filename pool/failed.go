@@ -27,6 +27,13 @@ func (n *Node) Reason() string {
 	return detail
 }
 
+// interrupted tells whether an attempt at n was interrupted that may have left an
+// instance behind.
+func (n *Node) interrupted() bool {
+	failure, _ := n.Data["error"].(map[string]any)
+	return failure["interrupted"] == true
+}
+
 // RetryNodes has failed nodes deprovisioned, by whatever is known of them. All of
 // them, or none if one is not failed: fault.Invalid, or unknown: fault.NotFound.
 func (s *Service) RetryNodes(ctx context.Context, ids ...int64) error {

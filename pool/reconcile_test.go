@@ -56,6 +56,29 @@ func TestWorkerDies(t *testing.T) {
 	})
 }
 
+// TestInterruptedAndThenFailed keeps a node of which an instance may exist visible,
+// whatever becomes of later attempts at it and of other nodes.
+func TestInterruptedAndThenFailed(t *testing.T) {
+	t.Parallel()
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		retry := throwAway("retry", 1)
+		retry.OnInterrupted = pool.OnInterruptedRetry
+		l := newLab(t, d, retry)
+		l.later(0)
+		interrupted := l.nodes(pool.Ready)[0].ID
+		l.set(interrupted, "state = 'provisioning'", "ipaddr = NULL", "hostname = NULL", "data = '{}'",
+			"lease_owner = 'dead'", "lease_until = '2001-01-01 00:00:00'")
+		l.machines.Inject(fake.Fault{In: fake.Provision, Err: errNoCapacity})
+		for range 30 {
+			l.later(time.Minute)
+		}
+		n, err := l.pools.Node(t.Context(), interrupted)
+		require.NoError(t, err)
+		require.Equal(t, pool.Failed, n.State)
+		require.Equal(t, "provisioning was interrupted, an instance of it may exist: "+errNoCapacity.Error(), n.Reason())
+	})
+}
+
 // TestDuffy3WasProvisioning leaves nodes the way Duffy 3 does when it is stopped.
 func TestDuffy3WasProvisioning(t *testing.T) {
 	t.Parallel()

@@ -23,6 +23,8 @@ func (s *Service) unprovisioned(ctx context.Context, owner, reason string, nodes
 				err = s.halfMade(ctx, tx, owner, reason, n, halfMade)
 			case n.Reusable:
 				err = s.returnUnused(ctx, tx, owner, reason, n)
+			case n.interrupted():
+				err = s.failInterrupted(ctx, tx, owner, reason, n)
 			default:
 				nothing = append(nothing, n.ID)
 			}
@@ -118,24 +120,30 @@ func (s *Service) startOver(ctx context.Context, why string, nodes []*Node) erro
 		for _, n := range nodes {
 			c := s.cfg.Pools.Get(n.Pool)
 			if n.Reusable || c != nil && c.OnInterrupted == OnInterruptedRetry {
-				freed, err := returning(ctx, s.freed(tx, Provisioning, n))
+				freed, err := returning(ctx, setData(s.freed(tx, Provisioning, n), "error", interruption(s.now(), why)))
 				if err != nil {
 					return err
 				}
 				again = append(again, freed...)
 				continue
 			}
-			reason := "provisioning was interrupted, an instance of it may exist: " + why
-			q := setData(s.move(tx, Provisioning, Failed, n.ID), "error", interruption(s.now(), reason)).
-				Where("lease_owner = ?", n.LeaseOwner)
-			failed, err := returning(ctx, q)
-			if err != nil {
+			if err := s.failInterrupted(ctx, tx, n.LeaseOwner, why, n); err != nil {
 				return err
 			}
-			s.logFailed(ctx, failed, Provisioning, reason)
 		}
 		return s.queue.Insert(ctx, tx, append(s.provisionJobs(again), s.FillJobs(poolsOf(nodes)...)...)...)
 	})
+}
+
+// failInterrupted fails a node of which an instance may exist that nobody knows.
+func (s *Service) failInterrupted(ctx context.Context, tx bun.Tx, owner, why string, n *Node) error {
+	reason := "provisioning was interrupted, an instance of it may exist: " + why
+	q := setData(s.move(tx, Provisioning, Failed, n.ID), "error", interruption(s.now(), reason)).
+		Where("lease_owner = ?", owner).
+		Set("retry_at = NULL")
+	failed, err := returning(ctx, q)
+	s.logFailed(ctx, failed, Provisioning, reason)
+	return err
 }
 
 // freed starts the UPDATE that takes the lease on n away from who had it when n
