@@ -46,7 +46,8 @@ func newStage(t *testing.T, change ...func(*httpapi.Config)) *stage {
 	)
 	require.NoError(t, err)
 	jobs := &queuetest.Recorder{}
-	tenants := tenant.New(d.DB, tenant.Config{BcryptCost: bcrypt.MinCost})
+	now := time.Now() // for good, so that failed logins stay counted
+	tenants := tenant.New(d.DB, tenant.Config{BcryptCost: bcrypt.MinCost, Now: func() time.Time { return now }})
 	pools := pool.New(d.DB, jobs, pool.ServiceConfig{Pools: set})
 	sessions := session.New(d.DB, jobs, tenants, pools, session.Config{Contextualizer: noAccess{}})
 	for _, ip := range []string{"192.0.2.1", "192.0.2.2", "192.0.2.3"} {

@@ -16,7 +16,7 @@ import (
 const (
 	// deprovisionTries is how often deprovisioning is tried, over half an hour,
 	// before a node fails. A failed one is tried again once in failedPause.
-	deprovisionTries = 40
+	deprovisionTries = 60
 	failedPause      = 10 * time.Minute
 
 	decontextualizeTimeout = 10 * time.Second

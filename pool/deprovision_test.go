@@ -48,7 +48,7 @@ func TestDeprovisioningIsGivenUpForAWhile(t *testing.T) {
 			l.later(time.Minute)
 		}
 		failed := l.nodes(pool.Failed)
-		require.Equal(t, "deprovisioning failed 40 times, the last time: the backend deprovisioned 0 of 1 nodes", failed[0].Reason())
+		require.Equal(t, "deprovisioning failed 60 times, the last time: the backend deprovisioned 0 of 1 nodes", failed[0].Reason())
 		require.Equal(t, "a", failed[0].Pool)
 		require.Equal(t, n.IPAddr, failed[0].IPAddr)
 		require.Contains(t, failed[0].Data, "provision")

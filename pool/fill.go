@@ -119,7 +119,7 @@ func (s *Service) takeUnused(ctx context.Context, tx bun.Tx, c *Config, n int) (
 
 const (
 	pauseMin = 10 * time.Second
-	pauseMax = 45 * time.Second
+	pauseMax = 30 * time.Second
 )
 
 // pause is how long a pool or a node rests after so many failures in a row: never

@@ -4,14 +4,17 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/crypto/bcrypt"
 
 	"github.com/duffy-ci/duffy"
-	"github.com/duffy-ci/duffy/internal/config"
 	"github.com/duffy-ci/duffy/legacy"
+	"github.com/duffy-ci/duffy/tenant"
 )
 
 // TestFailedLogins has a broken script and its neighbours, by the command line and
@@ -22,25 +25,25 @@ func TestFailedLogins(t *testing.T) {
 	for _, over := range []string{"in one process", "over HTTP"} {
 		t.Run(over, func(t *testing.T) {
 			t.Parallel()
-			file := writeConfig(t, "database: {url: 'sqlite:///%s/duffy.sqlite'}\nmetaclient: {usermap: {old: ci, %s: tenant}}",
-				t.TempDir(), testKey("tenant"))
-			var out, errs strings.Builder
-			require.Zero(t, run(t.Context(), []string{"-c", file, "setup-db", "--test-data"}, &out, &errs), errs.String())
-			cfg, err := duffy.LoadConfig(file)
-			require.NoError(t, err)
-			d, err := duffy.New(t.Context(), cfg, duffy.Options{})
+			now := time.Now() // and nothing is forgiven
+			d, err := duffy.New(t.Context(), duffy.Config{Database: "sqlite:///" + filepath.Join(t.TempDir(), "duffy.sqlite")},
+				duffy.Options{Now: func() time.Time { return now }})
 			require.NoError(t, err)
 			defer d.Close()
+			require.NoError(t, d.Migrate(t.Context()))
+			quick := tenant.New(d.DB(), tenant.Config{BcryptCost: bcrypt.MinCost})
+			_, _, err = quick.Create(t.Context(), tenant.Tenant{Name: "ci"})
+			require.NoError(t, err)
+			_, good, err := quick.Create(t.Context(), tenant.Tenant{Name: "good"})
+			require.NoError(t, err)
 			rest := httptest.NewServer(d.Handler())
 			defer rest.Close()
 
-			files, err := config.Load(file)
-			require.NoError(t, err)
-			api := legacy.Config{URL: rest.URL}
+			api := legacy.Config{URL: rest.URL, Users: map[string]string{"old": "ci", good.String(): "good"}}
 			if over == "in one process" {
-				api = legacy.Config{API: d.Handler()}
+				api.API = d.Handler()
 			}
-			old, err := newLegacy(files, api)
+			old, err := legacy.New(api)
 			require.NoError(t, err)
 			inventory := func(from, key string) (status int, retryAfter string) {
 				req := httptest.NewRequest(http.MethodGet, "/Inventory?key="+key, nil)
@@ -60,7 +63,7 @@ func TestFailedLogins(t *testing.T) {
 			require.NotEmpty(t, wait)
 			status, _ = inventory(neighbours, "old")
 			require.Equal(t, http.StatusForbidden, status, "it is wrong, but not too many")
-			status, wait = inventory(neighbours, testKey("tenant"))
+			status, wait = inventory(neighbours, good.String())
 			require.Equal(t, http.StatusOK, status)
 			require.Empty(t, wait)
 
