@@ -30,9 +30,9 @@ bench: ## run all benchmarks and print their figures
 	go test -run '^$$' -bench . -benchmem -timeout 60m \
 		$$(grep -rlE '^func Benchmark' --include='*_test.go' . | xargs -r dirname | sort -u)
 
-chaos: ## break everything at random for half an hour (FOR=30m SEED=1), and print figures
+chaos: ## break everything at random (FOR=30m SEED=1 TEST=TestChaos), and print figures
 	@.ci/parts install
-	go test ./internal/chaos -run 'TestChaos$$' -count=1 -v -timeout 24h -chaos.for $(or $(FOR),30m) -chaos.seed $(or $(SEED),1)
+	go test ./internal/chaos -run '^$(or $(TEST),TestChaos)$$' -count=1 -v -timeout 24h -chaos.for $(or $(FOR),30m) -chaos.seed $(or $(SEED),1)
 
 fuzz: ## run each fuzz test for 10 seconds, or FUZZTIME
 	@for dir in $$(grep -rlE '^func Fuzz' --include='*_test.go' . | xargs -r dirname | sort -u); do \

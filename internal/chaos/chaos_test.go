@@ -23,6 +23,12 @@ func TestChaos(t *testing.T) {
 	play(t, startCluster(t))
 }
 
+// TestChaosWithRedis has jobs in Redis, which loses them.
+func TestChaosWithRedis(t *testing.T) {
+	t.Parallel()
+	play(t, startClusterWithRedis(t))
+}
+
 // TestChaosOfOne breaks the one process that does everything on SQLite.
 func TestChaosOfOne(t *testing.T) {
 	t.Parallel()

@@ -18,6 +18,7 @@ import (
 
 	"github.com/duffy-ci/duffy/internal/db"
 	"github.com/duffy-ci/duffy/internal/db/dbtest"
+	"github.com/duffy-ci/duffy/internal/redistest"
 )
 
 const (
@@ -30,12 +31,13 @@ const (
 // levels are how many nodes are to be ready, by pool.
 var levels = map[string]int{"thrown-away": 3, "retried": 3, "reused": 3}
 
-// A cluster is all that runs: the cloud, and either PostgreSQL, two "duffy serve"
-// and two "duffy worker", or one "duffy run" on SQLite.
+// A cluster is all that runs: the cloud, and either PostgreSQL, maybe Redis, two
+// "duffy serve" and two "duffy worker", or one "duffy run" on SQLite.
 type cluster struct {
 	dir      string
 	suffers  []about
 	postgres *dbtest.Server
+	redis    *redistest.Server
 	db       *db.DB // past the proxies
 	cloud    *process
 	cloudURL string
@@ -56,38 +58,52 @@ type cloudFaults struct {
 }
 
 func startCluster(t *testing.T) *cluster {
-	postgres := dbtest.NewServer(t)
-	c := newCluster(t, postgres.URL(), ofServe, ofWorker, ofDatabase, ofNetwork, ofCloud)
-	c.postgres = postgres
+	c := &cluster{postgres: dbtest.NewServer(t), suffers: []about{ofServe, ofWorker, ofDatabase, ofNetwork, ofCloud}}
+	c.startMany(t, "")
+	return c
+}
+
+func startClusterWithRedis(t *testing.T) *cluster {
+	c := &cluster{
+		postgres: dbtest.NewServer(t), redis: redistest.New(t),
+		suffers: []about{ofServe, ofWorker, ofDatabase, ofNetwork, ofRedis, ofCloud},
+	}
+	c.redis.Start(t)
+	c.startMany(t, fmt.Sprintf("tasks: {queue: asynq, redis: %q}\n", c.redis.URL()))
+	return c
+}
+
+func (c *cluster) startMany(t *testing.T, tasks string) {
+	c.prepare(t, c.postgres.URL(), tasks)
 	for i := range 2 {
 		c.serving = append(c.serving, c.startServing(t, fmt.Sprintf("serve%d", i), "serve"))
 		c.workers = append(c.workers, c.startProxied(t, fmt.Sprintf("worker%d", i), "worker"))
 	}
 	c.untilReady(t)
-	return c
 }
 
 func startOne(t *testing.T) *cluster {
-	c := newCluster(t, "sqlite:///"+filepath.Join(t.TempDir(), "duffy.sqlite"), ofServe, ofCloud)
+	c := &cluster{suffers: []about{ofServe, ofCloud}}
+	c.prepare(t, "sqlite:///"+filepath.Join(t.TempDir(), "duffy.sqlite"), "")
 	c.serving = []*process{c.startServing(t, "run", "run")}
 	c.workers = c.serving
 	c.untilReady(t)
 	return c
 }
 
-// newCluster prepares everything but Duffy's processes.
-func newCluster(t *testing.T, database string, suffers ...about) *cluster {
+// prepare prepares everything but Duffy's processes.
+func (c *cluster) prepare(t *testing.T, database, tasks string) {
 	if _, err := exec.LookPath("ansible-playbook"); err != nil {
 		if os.Getenv("CI") != "" {
 			t.Fatal(err)
 		}
 		t.Skip(err)
 	}
-	c := &cluster{dir: t.TempDir(), suffers: suffers, proxies: map[*process]*proxy{}}
+	c.dir, c.proxies = t.TempDir(), map[*process]*proxy{}
 	c.build(t)
 	key := newKey(t, filepath.Join(c.dir, "duffy_key"))
 	c.cloudURL = "http://" + freeAddress(t)
-	c.configure(t, database)
+	c.configure(t, database, tasks)
 	c.cloud = c.startProcess(t, "cloud", filepath.Join(c.dir, "cloud"),
 		"-dir", c.dir, "-listen", strings.TrimPrefix(c.cloudURL, "http://"), "-key", key.authorized)
 
@@ -101,7 +117,6 @@ func newCluster(t *testing.T, database string, suffers ...about) *cluster {
 			VALUES ('unused', ?, ?, true, '{"kind": "metal"}')`, fmt.Sprintf("metal%d", i), fmt.Sprintf("192.0.2.%d", i))
 		require.NoError(t, err)
 	}
-	return c
 }
 
 func (c *cluster) untilReady(t *testing.T) {
@@ -147,10 +162,10 @@ nodepools:
 `
 
 // configure writes what all processes have in common.
-func (c *cluster) configure(t *testing.T, database string) {
+func (c *cluster) configure(t *testing.T, database, tasks string) {
 	text := fmt.Sprintf(configuration, database, filepath.Join(c.dir, "duffy_key"), c.dir, c.cloudURL,
 		levels["thrown-away"], levels["retried"], levels["reused"])
-	require.NoError(t, os.WriteFile(filepath.Join(c.dir, "duffy.yaml"), []byte(text), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(c.dir, "duffy.yaml"), []byte(text+tasks), 0o600))
 	for _, name := range []string{"provision.yml", "deprovision.yml"} {
 		playbook, err := os.ReadFile(filepath.Join("testdata", name))
 		require.NoError(t, err)

@@ -33,6 +33,7 @@ const (
 	ofWorker   about = "worker"
 	ofDatabase about = "database"
 	ofNetwork  about = "network"
+	ofRedis    about = "Redis"
 	ofCloud    about = "cloud"
 )
 
@@ -69,6 +70,12 @@ var kinds = map[string]kind{
 		ofDatabase, 5 * time.Second, longerThanALease,
 		func(c *cluster, t *testing.T, _ int) { c.postgres.Pause(t) },
 		func(c *cluster, t *testing.T, _ int) { c.postgres.Resume(t) },
+	},
+
+	"Redis loses everything": {
+		ofRedis, 0, 20 * time.Second,
+		func(c *cluster, _ *testing.T, _ int) { c.redis.Stop() },
+		func(c *cluster, t *testing.T, _ int) { c.redis.Start(t) },
 	},
 
 	"cut connections to database": {ofNetwork, 0, 0, func(c *cluster, _ *testing.T, _ int) {
