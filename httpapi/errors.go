@@ -45,7 +45,8 @@ func (e *httpError) GetHeaders() http.Header { return e.headers }
 // anything about goes to the log only.
 func (a *api) problem(ctx context.Context, err error) *httpError {
 	var f *fault.Error
-	if !errors.As(err, &f) && db.Unavailable(err) {
+	late := errors.Is(err, context.DeadlineExceeded) && ctx.Err() != nil
+	if !errors.As(err, &f) && (late || db.Unavailable(err)) {
 		a.log.WarnContext(ctx, "the database is not available", "err", err)
 		f = &fault.Error{Kind: fault.Unavailable, Detail: "the database is not available, try again", RetryAfter: outageRetry}
 	}

@@ -56,6 +56,17 @@ const (
 	bodyMax     = 1 << 20
 )
 
+// answerTimeout is how long anything may take, even if the database hangs. A
+// request for a session may take a minute and has its own limit.
+const answerTimeout = 75 * time.Second
+
+// limited is a huma middleware that ends what takes too long.
+func limited(ctx huma.Context, next func(huma.Context)) {
+	limit, cancel := context.WithTimeout(ctx.Context(), answerTimeout)
+	defer cancel()
+	next(huma.WithContext(ctx, limit))
+}
+
 type api struct {
 	Config
 	log     *slog.Logger
@@ -75,7 +86,7 @@ func New(cfg Config) http.Handler {
 	a := newAPI(cfg)
 	mux := http.NewServeMux()
 	root := humago.New(mux, a.humaConfig())
-	root.UseMiddleware(plainStatus, a.authenticate)
+	root.UseMiddleware(plainStatus, limited, a.authenticate)
 	v1 := huma.NewGroup(root, Prefix)
 	a.sessions(v1)
 	a.pools(v1)

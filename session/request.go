@@ -59,7 +59,7 @@ func (s *Service) request(ctx context.Context, by *tenant.Tenant, r Request) (*S
 	err = h.contextualize(held)
 	release()
 	if err == nil {
-		err = h.deploy(context.WithoutCancel(ctx))
+		err = h.deploy(ctx)
 	}
 	if err != nil {
 		return nil, h.undo(context.WithoutCancel(ctx), err)
@@ -219,6 +219,8 @@ func (h *handOut) record(ctx context.Context, tx bun.Tx, slots []*slot) error {
 // deploy makes the session's nodes the tenant's, unless the session was retired
 // meanwhile, which locking it keeps from happening now.
 func (h *handOut) deploy(ctx context.Context) (err error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+	defer cancel()
 	active := h.db.NewSelect().Model((*Session)(nil)).Column("id").
 		Where("id = ?", h.session.ID).Where("retired_at IS NULL")
 	if h.db.Dialect().Name() == dialect.PG {

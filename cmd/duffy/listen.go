@@ -65,7 +65,12 @@ func (l *listener) serve(ctx context.Context, handler http.Handler, log *slog.Lo
 		time.Sleep(l.delay)
 		ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
 		defer cancel()
-		drained <- server.Shutdown(ctx)
+		err := server.Shutdown(ctx)
+		if err != nil {
+			log.Warn("ending requests that take too long", "address", l.Addr())
+			err = server.Close()
+		}
+		drained <- err
 	})
 	serve := server.Serve
 	if l.certs != nil {
