@@ -146,7 +146,7 @@ func TestTakeOverOfDatabaseInUse(t *testing.T) {
 	before := catalog(t, d)
 	tx, err := d.Begin()
 	require.NoError(t, err)
-	_, err = tx.ExecContext(t.Context(), "SELECT FROM nodes")
+	_, err = tx.ExecContext(t.Context(), "SET LOCAL idle_in_transaction_session_timeout = 0; SELECT FROM nodes")
 	require.NoError(t, err)
 	_, _, err = db.Migrate(t.Context(), d)
 	require.ErrorContains(t, err, "another program is working on the tables: stop it")

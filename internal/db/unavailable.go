@@ -43,6 +43,7 @@ func Unavailable(err error) bool {
 // for what passes.
 var pgUnavailable = []string{
 	"25006", // read_only_sql_transaction: a standby, which is to become the primary
+	"25P03", // idle_in_transaction_session_timeout: we were cut off from it, or stopped
 	"53300", // too_many_connections
 	"57P01", // admin_shutdown
 	"57P02", // crash_shutdown

@@ -18,7 +18,7 @@ func TestMigrationStepsAside(t *testing.T) {
 	run(t, d, "duffy3.sql")
 	long, err := d.BeginTx(t.Context(), nil)
 	require.NoError(t, err)
-	_, err = long.ExecContext(t.Context(), "SELECT * FROM nodes") // as a backup does
+	_, err = long.ExecContext(t.Context(), "SET LOCAL idle_in_transaction_session_timeout = 0; SELECT FROM nodes") // as a backup does
 	require.NoError(t, err)
 	migrated := make(chan error, 1)
 	go func() {
