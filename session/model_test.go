@@ -30,29 +30,37 @@ import (
 //	go test ./session -run Model -rapid.checks=5000
 func TestModel(t *testing.T) {
 	t.Run("sqlite", func(t *testing.T) {
-		checks(t, 30, 1)
+		checks(t, 150, 1)
 		checkModel(t, "sqlite:///"+filepath.Join(t.TempDir(), "duffy.db"))
 	})
 	t.Run("postgres", func(t *testing.T) {
-		checks(t, 6, 5)
+		checks(t, 30, 5)
 		checkModel(t, dbtest.PostgresURL(t))
 	})
 }
 
-// checks sets how many checks rapid makes: n, or what the command line asks for
-// divided by a number.
+// checks sets how many checks rapid makes: n, always the same ones, or what the
+// command line asks for divided by a number, always others.
 func checks(t *testing.T, n, divisor int) {
-	name := "rapid.checks"
-	flag.Visit(func(f *flag.Flag) {
-		if f.Name == name {
-			asked, err := strconv.Atoi(f.Value.String())
-			require.NoError(t, err)
-			n = max(1, asked/divisor)
-		}
-	})
+	const checks, seed = "rapid.checks", "rapid.seed"
+	given := map[string]string{}
+	flag.Visit(func(f *flag.Flag) { given[f.Name] = f.Value.String() })
+	if asked, ok := given[checks]; ok {
+		number, err := strconv.Atoi(asked)
+		require.NoError(t, err)
+		n = max(1, number/divisor)
+	} else if given[seed] == "" {
+		setFlag(t, seed, "1")
+	}
+	setFlag(t, checks, strconv.Itoa(n))
+}
+
+// setFlag sets a flag until the test ends, as if it had not been given.
+func setFlag(t *testing.T, name, value string) {
+	set := flag.Lookup(name).Value.Set
 	before := flag.Lookup(name).Value.String()
-	require.NoError(t, flag.Lookup(name).Value.Set(strconv.Itoa(n)))
-	t.Cleanup(func() { require.NoError(t, flag.Lookup(name).Value.Set(before)) })
+	require.NoError(t, set(value))
+	t.Cleanup(func() { require.NoError(t, set(before)) })
 }
 
 func checkModel(t *testing.T, url string) {

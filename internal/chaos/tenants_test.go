@@ -109,6 +109,9 @@ func (w *crowd) useOne(ctx context.Context, t *testing.T, u *tenant) {
 	sleep(ctx, time.Duration(rand.Int64N(int64(4*time.Second))))
 	w.requireActive(t, u, ses)
 	w.requireLogin(t, u, ses)
+	if rand.IntN(4) == 0 {
+		w.extend(t, u, ses)
+	}
 	w.giveBack(t, u, ses)
 }
 
@@ -208,6 +211,21 @@ func ids(ses apiv1.Session) (ids []int64) {
 		ids = append(ids, n.ID)
 	}
 	return ids
+}
+
+// extend moves the end of a session, by an hour or, if an answer is lost on the way,
+// more than that.
+func (w *crowd) extend(t *testing.T, u *tenant, ses apiv1.Session) {
+	var now apiv1.Session
+	err := insist(func() (err error) {
+		now, err = u.any().ExtendSession(context.Background(), ses.ID, time.Hour)
+		return err
+	})
+	if err != nil {
+		t.Errorf("session %d cannot be extended: %v", ses.ID, err)
+	} else if now.ExpiresAt.Sub(ses.ExpiresAt.Time) < time.Hour {
+		t.Errorf("session %d was extended by an hour, and expires at %s instead of %s", ses.ID, now.ExpiresAt, ses.ExpiresAt)
+	}
 }
 
 // giveBack retires a session, or lets it expire.
