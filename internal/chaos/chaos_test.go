@@ -53,6 +53,9 @@ func play(t *testing.T, c *cluster) {
 	f.took = time.Since(begin)
 	f.restarts = c.restarts()
 	t.Logf("%s", f)
+	for _, line := range c.unexplained() {
+		t.Logf("answered 500: %s", line)
+	}
 }
 
 func playRound(t *testing.T, c *cluster, crowd *crowd, f *figures, random *rand.Rand) {

@@ -263,6 +263,20 @@ func (c *cluster) restarts() (n int) {
 	return n
 }
 
+// unexplained returns what servers logged about requests that failed for no reason
+// that concerns who asked.
+func (c *cluster) unexplained() (lines []string) {
+	for _, p := range c.serving {
+		log, _ := os.ReadFile(filepath.Join(c.dir, p.name+".log"))
+		for line := range strings.Lines(string(log)) {
+			if strings.Contains(line, `"request failed"`) {
+				lines = append(lines, strings.TrimSpace(line))
+			}
+		}
+	}
+	return lines
+}
+
 // freeAddress returns an address that nobody listens on.
 func freeAddress(t *testing.T) string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
