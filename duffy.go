@@ -258,8 +258,9 @@ func (d *Duffy) Work(ctx context.Context) error {
 }
 
 // reconcile finds, time and again, what stands still. It takes over work of
-// others only once it has been in touch with the database for longer than a
-// lease: while the database was away, others could not renew theirs either.
+// others only once it has been in touch with the database for long enough for
+// them to renew their leases, which they do three times as often as need be:
+// while the database was away, they could not either.
 func (d *Duffy) reconcile(ctx context.Context) {
 	every := d.cfg.ReconcileEvery
 	if every == 0 {
@@ -276,7 +277,7 @@ func (d *Duffy) reconcile(ctx context.Context) {
 				inTouchSince = time.Now()
 			}
 			lastSeen = time.Now()
-			takeOver := time.Since(inTouchSince) > d.Pools.Lease()
+			takeOver := time.Since(inTouchSince) > d.Pools.Lease()*2/3
 			err := errors.Join(d.Sessions.Reconcile(ctx, takeOver), d.Pools.Reconcile(ctx, takeOver))
 			if err != nil && ctx.Err() == nil {
 				d.log.WarnContext(ctx, "cannot reconcile", "err", err)
