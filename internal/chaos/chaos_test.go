@@ -53,8 +53,11 @@ func play(t *testing.T, c *cluster) {
 	f.took = time.Since(begin)
 	f.restarts = c.restarts()
 	t.Logf("%s", f)
-	for _, line := range c.unexplained() {
+	for _, line := range c.logged(`"request failed"`) {
 		t.Logf("answered 500: %s", line)
+	}
+	for _, line := range c.logged("panic", "DATA RACE") {
+		t.Errorf("a program is wrong: %s", line)
 	}
 }
 

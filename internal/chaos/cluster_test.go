@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -263,14 +264,13 @@ func (c *cluster) restarts() (n int) {
 	return n
 }
 
-// unexplained returns what servers logged about requests that failed for no reason
-// that concerns who asked.
-func (c *cluster) unexplained() (lines []string) {
-	for _, p := range c.serving {
+// logged returns the lines of all logs of Duffy that have one of texts in them.
+func (c *cluster) logged(texts ...string) (lines []string) {
+	for _, p := range c.duffys {
 		log, _ := os.ReadFile(filepath.Join(c.dir, p.name+".log"))
 		for line := range strings.Lines(string(log)) {
-			if strings.Contains(line, `"request failed"`) {
-				lines = append(lines, strings.TrimSpace(line))
+			if slices.ContainsFunc(texts, func(text string) bool { return strings.Contains(line, text) }) {
+				lines = append(lines, p.name+": "+strings.TrimSpace(line))
 			}
 		}
 	}
