@@ -52,7 +52,7 @@ func loadCertificates(files *config.Files, section string, names config.TLS) (*c
 
 // certificates returns that of the REST API, nil if there is none.
 func (p *program) certificates() (*certificates, error) {
-	files, err := config.Load(p.paths()...)
+	files, err := p.load()
 	if err != nil {
 		return nil, err
 	}

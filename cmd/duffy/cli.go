@@ -24,6 +24,9 @@ type program struct {
 
 	stdout, stderr io.Writer
 	concurrency    int // how many playbooks run at once, zero leaves it to the configuration
+
+	files  *config.Files // nil until they are read
+	config *duffy.Config // likewise
 }
 
 // Validate implements kong's hook of that name.
@@ -47,7 +50,7 @@ type cli struct {
 	Worker    workerCmd      `cmd:"" passthrough:"" help:"Do the background work."`
 	Run       runCmd         `cmd:"" help:"Do all in one process: serve the REST API, the legacy API if it is configured, and do the background work."`
 	Conf      configCmd      `cmd:"" name:"config" help:"Check and dump the configuration."`
-	Admin     adminCmd       `cmd:"" help:"Administrate tenants, on the database, without a server."`
+	Admin     adminCmd       `cmd:"" help:"Administrate tenants and failed nodes, on the database, without a server."`
 	ImportCSV importCSVCmd   `cmd:"" name:"import-csv" help:"Import tenants and the legacy API's user map from CSV files."`
 	DevShell  devShellCmd    `cmd:"" name:"dev-shell" help:"Open psql or sqlite3 on the database."`
 	Client    clientCmd      `cmd:"" help:"Use the REST API."`
@@ -153,6 +156,32 @@ func (p *program) paths() []string {
 	return config.DefaultPaths()
 }
 
+// load reads the configuration's files, once.
+func (p *program) load() (*config.Files, error) {
+	if p.files != nil {
+		return p.files, nil
+	}
+	files, err := config.Load(p.paths()...)
+	if err != nil {
+		return nil, err
+	}
+	p.files = files
+	return files, nil
+}
+
+// loadConfig reads the configuration, once.
+func (p *program) loadConfig() (duffy.Config, error) {
+	if p.config != nil {
+		return *p.config, nil
+	}
+	cfg, err := duffy.LoadConfig(p.paths()...)
+	if err != nil {
+		return cfg, err
+	}
+	p.config = &cfg
+	return cfg, nil
+}
+
 // logger returns a logger that begins at the level of the flag, or else at
 // otherwise.
 func (p *program) logger(otherwise string) *slog.Logger {
@@ -167,7 +196,7 @@ func (p *program) logger(otherwise string) *slog.Logger {
 // runs it need not be able to read the keys that nodes are logged in to with. The
 // caller closes it.
 func (p *program) open(ctx context.Context) (*duffy.Duffy, error) {
-	cfg, err := duffy.LoadConfig(p.paths()...)
+	cfg, err := p.loadConfig()
 	if err != nil {
 		return nil, err
 	}

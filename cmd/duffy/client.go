@@ -2,7 +2,6 @@ package main
 
 import (
 	"github.com/duffy-ci/duffy/internal/clientcli"
-	"github.com/duffy-ci/duffy/internal/config"
 )
 
 type clientCmd struct{ clientcli.Command }
@@ -11,7 +10,7 @@ type clientCmd struct{ clientcli.Command }
 // the configuration.
 func (c *clientCmd) BeforeResolve(p *program) error {
 	c.Defaults = func() (clientcli.Settings, error) {
-		files, err := config.Load(p.paths()...)
+		files, err := p.load()
 		if err != nil {
 			return clientcli.Settings{}, err
 		}

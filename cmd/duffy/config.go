@@ -5,7 +5,6 @@ import (
 	"strings"
 
 	"github.com/duffy-ci/duffy"
-	"github.com/duffy-ci/duffy/internal/config"
 	"github.com/duffy-ci/duffy/legacy"
 )
 
@@ -17,7 +16,7 @@ type configCmd struct {
 type configCheckCmd struct{}
 
 func (configCheckCmd) Run(p *program) error {
-	files, err := config.Load(p.paths()...)
+	files, err := p.load()
 	if err != nil {
 		return err
 	}
@@ -26,7 +25,7 @@ func (configCheckCmd) Run(p *program) error {
 		p.printf("Configuration is empty.\n")
 		return nil
 	}
-	cfg, err := duffy.LoadConfig(p.paths()...)
+	cfg, err := p.loadConfig()
 	if err != nil {
 		return err
 	}
@@ -52,7 +51,7 @@ func (configCheckCmd) Run(p *program) error {
 type configDumpCmd struct{}
 
 func (configDumpCmd) Run(p *program) error {
-	files, err := config.Load(p.paths()...)
+	files, err := p.load()
 	if err != nil {
 		return err
 	}

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"syscall"
 
-	"github.com/duffy-ci/duffy"
 	"github.com/duffy-ci/duffy/internal/db"
 )
 
@@ -15,7 +14,7 @@ type devShellCmd struct {
 // Run has the database's shell take the place of this process, so that terminal,
 // signals and exit status are the shell's own.
 func (c *devShellCmd) Run(p *program) error {
-	cfg, err := duffy.LoadConfig(p.paths()...)
+	cfg, err := p.loadConfig()
 	if err != nil {
 		return err
 	}

@@ -18,7 +18,7 @@ type serveLegacyCmd struct {
 }
 
 func (c *serveLegacyCmd) Run(ctx context.Context, p *program) error {
-	files, err := config.Load(p.paths()...)
+	files, err := p.load()
 	if err != nil {
 		return err
 	}

@@ -23,7 +23,7 @@ func (p *program) assemble(ctx context.Context, cfg duffy.Config, log *slog.Logg
 
 // newQueue returns what makes the configured queue, nil for Duffy's default.
 func (p *program) newQueue(cfg duffy.Config, log *slog.Logger) (func(*bun.DB) (queue.Queue, error), error) {
-	files, err := config.Load(p.paths()...)
+	files, err := p.load()
 	if err != nil {
 		return nil, err
 	}

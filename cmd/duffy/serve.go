@@ -77,12 +77,12 @@ type service struct {
 
 // start starts nothing yet, but has the database there, prepared.
 func (p *program) start(ctx context.Context, prepare func(context.Context, *duffy.Duffy) error) (*service, error) {
-	files, err := config.Load(p.paths()...)
+	files, err := p.load()
 	if err != nil {
 		return nil, err
 	}
 	log := p.serviceLogger(ctx, files, files.Config().App.LogLevel)
-	cfg, err := duffy.LoadConfig(p.paths()...)
+	cfg, err := p.loadConfig()
 	if err != nil {
 		return nil, err
 	}
@@ -108,7 +108,7 @@ func (p *program) start(ctx context.Context, prepare func(context.Context, *duff
 // startWorker is start for those who provision nodes. It refuses pools that are
 // misconfigured before the database is opened, which SQLite's comes to exist by.
 func (p *program) startWorker(ctx context.Context, prepare func(context.Context, *duffy.Duffy) error) (*service, error) {
-	cfg, err := duffy.LoadConfig(p.paths()...)
+	cfg, err := p.loadConfig()
 	if err != nil {
 		return nil, err
 	}
