@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net"
 	"slices"
 	"strings"
 	"time"
@@ -42,7 +43,11 @@ func openPostgres(ctx context.Context, loc location, cfg Config) (*DB, error) {
 	if settings["pool_max_conns"] == "" {
 		pc.MaxConns = int32(cmp.Or(cfg.MaxConns, DefaultMaxConns))
 	}
-	pc.ConnConfig.DialFunc = newDialer().DialContext
+	dialer := &net.Dialer{
+		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: silence / 2, Interval: silence / 4, Count: 2},
+		Control:         breakWhenSilent,
+	}
+	pc.ConnConfig.DialFunc = dialer.DialContext
 	pc.AfterConnect = limitSilence
 	pool, err := pgxpool.NewWithConfig(ctx, pc)
 	if err != nil {
