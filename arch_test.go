@@ -85,7 +85,7 @@ var libraries = map[string]string{
 	"github.com/stretchr/testify":         "backend/backendtest internal/db/dbtest internal/redistest queue/queuetest",
 	"github.com/swaggest/swgui":           "httpapi",
 	"github.com/uptrace/bun":              ". cmd/duffy internal/db pool queue queue/asynqqueue queue/queuetest queue/riverqueue session tenant",
-	"go.yaml.in/yaml/v4":                  "cmd/duffy internal/clientcli internal/config",
+	"go.yaml.in/yaml/v4":                  "backend/ansible cmd/duffy internal/clientcli internal/config",
 	"golang.org/x/crypto":                 "backend/backendtest backend/loopback backend/ssh cmd/duffy tenant",
 	"golang.org/x/sync":                   "backend/backendtest cmd/duffy session tenant",
 	"golang.org/x/sys":                    "backend/ansible backend/loopback internal/db",

@@ -113,10 +113,11 @@ type Duffy struct {
 	Pools    *pool.Service
 	Sessions *session.Service
 
-	cfg   Config
-	log   *slog.Logger
-	db    *db.DB
-	queue queue.Queue
+	cfg      Config
+	log      *slog.Logger
+	db       *db.DB
+	queue    queue.Queue
+	backends map[string]backend.Backend
 
 	metrics    *prometheus.Registry
 	unregister func() // ends what Options.Metrics shows of them
@@ -157,9 +158,10 @@ func (d *Duffy) assemble(opts Options) (err error) {
 			return err
 		}
 	}
+	d.backends = d.cfg.backends(opts, d.log)
 	d.Tenants = tenant.New(d.db.DB, tenant.Config{Defaults: d.cfg.Limits, Logger: d.log, Now: opts.Now})
 	d.Pools = pool.New(d.db.DB, d.queue, pool.ServiceConfig{
-		Pools: d.cfg.Pools, Backends: d.cfg.backends(opts, d.log), Contextualizer: contextualizer,
+		Pools: d.cfg.Pools, Backends: d.backends, Contextualizer: contextualizer,
 		Metrics: d.metrics, Logger: d.log, Now: opts.Now,
 	})
 	d.Sessions = session.New(d.db.DB, d.queue, d.Tenants, d.Pools, session.Config{
@@ -208,18 +210,44 @@ func (c Config) backends(opts Options, log *slog.Logger) map[string]backend.Back
 // mistake that several pools inherit is reported once.
 func (c Config) CheckPools(opts Options) error {
 	backends := c.backends(opts, nil)
+	return c.eachPool(func(p backend.Pool, name string) error {
+		b := backends[name]
+		if b == nil {
+			return &backend.SettingError{
+				Path: []string{"mechanism", "type"},
+				Err:  fmt.Errorf("there is no backend called %q", name),
+			}
+		}
+		if checker, ok := b.(backend.Checker); ok {
+			return checker.Check(p)
+		}
+		return nil
+	})
+}
+
+// ProbePools reports pools whose backends find that programs which they run are
+// missing, or do not do what they must. It takes a second or so, and reports errors
+// like CheckPools.
+func (c Config) ProbePools(ctx context.Context, opts Options) error {
+	return c.probe(ctx, c.backends(opts, nil))
+}
+
+func (c Config) probe(ctx context.Context, backends map[string]backend.Backend) error {
+	return c.eachPool(func(p backend.Pool, name string) error {
+		if prober, ok := backends[name].(backend.Prober); ok {
+			return prober.Probe(ctx, p)
+		}
+		return nil
+	})
+}
+
+// eachPool calls fn with each pool and the name of its backend, and joins the errors,
+// each once.
+func (c Config) eachPool(fn func(backend.Pool, string) error) error {
 	var errs []error
 	reported := map[string]bool{}
 	for _, p := range c.Pools.Concrete() {
-		var err error
-		if b := backends[p.Backend]; b == nil {
-			err = &backend.SettingError{
-				Path: []string{"mechanism", "type"},
-				Err:  fmt.Errorf("there is no backend called %q", p.Backend),
-			}
-		} else if checker, ok := b.(backend.Checker); ok {
-			err = checker.Check(backend.Pool{Name: p.Name, Settings: p.Settings, Vars: p.Vars})
-		}
+		err := fn(backend.Pool{Name: p.Name, Settings: p.Settings, Vars: p.Vars}, p.Backend)
 		for _, err := range split(c.files.place(p.Name, err)) {
 			if text := err.Error(); !reported[text] {
 				reported[text] = true
@@ -240,8 +268,15 @@ func (d *Duffy) Monitor() http.Handler { return httpapi.NewMonitor(d.httpConfig(
 
 // Work fills pools, expires sessions, takes back nodes, and goes on where
 // another worker died, until ctx ends. Then it waits for what is running, for at
-// most Config.ShutdownTimeout, and returns nil.
+// most Config.ShutdownTimeout, and returns nil. It does not begin if a backend finds
+// that the programs it runs cannot be relied on, see [Config.ProbePools].
 func (d *Duffy) Work(ctx context.Context) error {
+	if err := d.cfg.probe(ctx, d.backends); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	}
 	var mux queue.Mux
 	d.Pools.Handle(&mux)
 	d.Sessions.Handle(&mux)

@@ -42,6 +42,15 @@ type Checker interface {
 	Check(pool Pool) error
 }
 
+// A Prober is a Backend that runs programs of others, which may be missing, or may
+// not do what Duffy relies on.
+type Prober interface {
+	// Probe runs the programs that the pool needs, without touching any machine. A
+	// process that provisions nodes calls it once for each of its pools before it
+	// begins, and does not begin after an error. Errors are as of [Checker].
+	Probe(ctx context.Context, pool Pool) error
+}
+
 // A Contextualizer gives a tenant access to nodes. Its methods may run
 // concurrently for different nodes, and are idempotent. They stop when ctx ends.
 type Contextualizer interface {

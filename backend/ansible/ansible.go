@@ -22,6 +22,10 @@
 // hostname and ipaddr (null if not known), and of data if it deprovisions. It
 // ends with setting the fact duffy_out, whose nodes are a list of mappings.
 //
+// Ansible renders extra-vars once more, as it did with Duffy 3, but never text from
+// outside of the configuration: the strings and keys of duffy_in, and of extra-vars
+// whose template names duffy_in, are marked unsafe.
+//
 // The first one of a provision playbook is for the first node, and so on. Each
 // needs ipaddr, may have hostname, and is kept as a whole in data.provision, with
 // numbers as [encoding/json.Number]. The ones of a deprovision playbook name the
@@ -41,6 +45,7 @@ import (
 	"errors"
 	"log/slog"
 	"strings"
+	"sync"
 
 	"github.com/duffy-ci/duffy/backend"
 )
@@ -70,6 +75,7 @@ type Backend struct {
 	environment []string
 	slots       chan struct{}
 	locks       nodeLocks
+	probed      sync.Map // of each program that passed the probe
 }
 
 // New returns a backend that runs playbooks as cfg tells.

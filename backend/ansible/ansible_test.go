@@ -99,7 +99,7 @@ func TestProvision(t *testing.T) {
 			},
 			"provision": map[string]any{
 				"playbook":   "books/provision.yml",
-				"extra-vars": map[string]any{"b": "from the playbook's", "e": "{{ colour }}", "list": []any{"{{ 1 + 1 }}"}},
+				"extra-vars": map[string]any{"b": "from the playbook's", "e": "{{ colour }}", "list": []any{"{{ 'of ' ~ greeting }}"}},
 			},
 		},
 		Vars: map[string]any{"name": "virtual-x86_64-small", "colour": "blue", "duffy_in": "overridden"},
@@ -125,7 +125,7 @@ func TestProvision(t *testing.T) {
 			"c": "x86_64-small ✓",
 			"d": {"nested": "1", "number": 7, "null": null},
 			"e": "blue",
-			"list": ["2"]
+			"list": ["of hello"]
 		},
 		"duffy_in": {"nodes": [{"id": 7, "hostname": null, "ipaddr": null}]}
 	}`, string(told))
@@ -140,14 +140,14 @@ func TestDeprovision(t *testing.T) {
         that:
           - duffy_in.nodes[0].hostname == "host1"
           - duffy_in.nodes[0].ipaddr == "192.0.2.1"
-          - duffy_in.nodes[0].data.nodes_spec.pool == "p"
+          - duffy_in.nodes[0].data.rack == 7
     - set_fact: {duffy_out: {nodes: "{{ duffy_in.nodes | map(attribute='data.provision') | list }}"}}
 `)})
 	node := backend.Node{
 		ID: 1, Hostname: "host1", IPAddr: "192.0.2.1",
 		Provision: map[string]any{"ipaddr": "192.0.2.1", "instance": 17.0, "tags": []any{"a"}},
 	}
-	node.Data = map[string]any{"provision": node.Provision, "nodes_spec": map[string]any{"pool": "p"}}
+	node.Data = map[string]any{"provision": node.Provision, "rack": 7}
 	other := backend.Node{ID: 2, IPAddr: "192.0.2.2", Provision: map[string]any{"ipaddr": "192.0.2.2", "instance": 18.0}}
 
 	req := backend.Request{Pool: pool(dir), Nodes: []backend.Node{node, other}}

@@ -48,6 +48,19 @@ func (b *Backend) run(ctx context.Context, req backend.Request, s settings, p *p
 	case <-ctx.Done():
 		return nil, &stoppedError{p.path + " did not start, since too many other playbooks were running", ctx.Err()}
 	}
+	if _, err := os.Stat(s.topdir); err != nil {
+		return nil, fmt.Errorf("cannot run %s: topdir: %w", p.path, err)
+	}
+	if err := b.probe(ctx, s.topdir); err != nil {
+		return nil, err
+	}
+	logger := b.logger.With("playbook", p.path, "pool", req.Pool.Name, "nodes", ids(req.Nodes))
+	return b.runWith(ctx, logger, s.topdir, vars, p.path)
+}
+
+// runWith runs a playbook with a file of variables. args are those for
+// ansible-playbook that name the playbook.
+func (b *Backend) runWith(ctx context.Context, logger *slog.Logger, topdir string, vars []byte, args ...string) ([]any, error) {
 	dir, err := os.MkdirTemp("", "duffy-ansible-") // only Duffy's user can look into it
 	if err != nil {
 		return nil, err
@@ -56,18 +69,15 @@ func (b *Backend) run(ctx context.Context, req backend.Request, s settings, p *p
 	if err := prepare(dir, vars); err != nil {
 		return nil, err
 	}
-	logger := b.logger.With("playbook", p.path, "pool", req.Pool.Name, "nodes", ids(req.Nodes))
-	return b.play(ctx, logger, dir, s.topdir, p.path)
+	return b.play(ctx, logger, dir, topdir, args...)
 }
 
 // play runs a playbook for which dir is prepared.
-func (b *Backend) play(ctx context.Context, logger *slog.Logger, dir, topdir, playbook string) ([]any, error) {
-	if _, err := os.Stat(topdir); err != nil {
-		return nil, fmt.Errorf("cannot run %s: topdir: %w", playbook, err)
-	}
+func (b *Backend) play(ctx context.Context, logger *slog.Logger, dir, topdir string, args ...string) ([]any, error) {
+	playbook := args[len(args)-1]
 	stdout, stderr := &lineLogger{logger: logger}, &lineLogger{logger: logger}
 	var last tail
-	cmd := exec.CommandContext(ctx, b.command, "-e", "@"+filepath.Join(dir, varsFile), playbook)
+	cmd := exec.CommandContext(ctx, b.command, append([]string{"-e", "@" + filepath.Join(dir, varsFile)}, args...)...)
 	cmd.Dir = topdir
 	cmd.Env = b.environ(dir)
 	cmd.Stdout = stdout

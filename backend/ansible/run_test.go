@@ -21,12 +21,21 @@ import (
 
 // script makes a stand-in for ansible-playbook, where it is not the point how
 // playbooks behave.
-func script(t *testing.T, text string) string {
+func script(t *testing.T, text string) string { return rawScript(t, passProbe+text) }
+
+func rawScript(t *testing.T, text string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "script")
 	require.NoError(t, os.WriteFile(path, []byte("#!/bin/sh\n"+text), 0o755))
 	return path
 }
+
+// passProbe answers as an ansible-playbook that renders nothing that it must not.
+const passProbe = `case $* in *duffy-probe.yml)
+	echo '{"event": "duffy_out", "duffy_out": {"nodes": ["'$(yes 'said {{ 1234 * 5678 }}' | head -n 8)'"]}}' >> "$DUFFY_EVENTS"
+	exit
+esac
+`
 
 const putAddress = `echo '{"event": "duffy_out", "duffy_out": {"nodes": [{"ipaddr": "192.0.2.1"}]}}' >> "$DUFFY_EVENTS"`
 
@@ -258,7 +267,7 @@ func TestCannotRun(t *testing.T) {
 	t.Parallel()
 	b := ansible.New(ansible.Config{Playbook: "no-such-ansible-playbook"})
 	_, err := b.Provision(t.Context(), request(pool(t.TempDir()), 1))
-	require.ErrorContains(t, err, `cannot run provision.yml: exec: "no-such-ansible-playbook": executable file not found`)
+	require.ErrorContains(t, err, `cannot run playbooks: exec: "no-such-ansible-playbook": executable file not found`)
 
 	b = ansible.New(ansible.Config{Playbook: script(t, "exit")})
 	_, err = b.Provision(t.Context(), request(pool("/no/such/directory"), 1))

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"strings"
 
@@ -15,7 +16,7 @@ type configCmd struct {
 
 type configCheckCmd struct{}
 
-func (configCheckCmd) Run(p *program) error {
+func (configCheckCmd) Run(ctx context.Context, p *program) error {
 	files, err := p.load()
 	if err != nil {
 		return err
@@ -30,6 +31,9 @@ func (configCheckCmd) Run(p *program) error {
 		return err
 	}
 	if err := cfg.CheckPools(duffy.Options{}); err != nil {
+		return err
+	}
+	if err := cfg.ProbePools(ctx, duffy.Options{}); err != nil {
 		return err
 	}
 	if _, err := p.newQueue(cfg, nil); err != nil {
