@@ -26,6 +26,7 @@ var packages = map[string]string{
 	"internal/duration":   "",
 	"internal/fault":      "",
 	"internal/jinja":      "",
+	"internal/foreign":    "backend",
 	"internal/config":     "internal/duration",
 	"internal/db":         "",
 
@@ -36,21 +37,22 @@ var packages = map[string]string{
 	"queue/asynqqueue": "queue",
 
 	"tenant":  "internal/db internal/fault",
-	"pool":    "backend internal/db internal/duration internal/fault internal/jinja queue",
-	"session": "backend internal/db internal/fault pool queue tenant",
+	"pool":    "backend internal/db internal/duration internal/fault internal/foreign internal/jinja queue",
+	"session": "backend internal/db internal/fault internal/foreign pool queue tenant",
 
 	"httpapi/apiv1": "",
 	"httpapi":       "httpapi/apiv1 internal/db internal/duration internal/fault pool session tenant",
-	".": "backend backend/ansible backend/ssh httpapi internal/config internal/db pool queue queue/riverqueue " +
+	".": "backend backend/ansible backend/ssh httpapi internal/config internal/db internal/foreign pool queue " +
+		"queue/riverqueue " +
 		"session tenant",
 
 	"httpapi/client":     "httpapi/apiv1",
-	"internal/clientcli": "httpapi/apiv1 httpapi/client",
+	"internal/clientcli": "httpapi/apiv1 httpapi/client internal/foreign",
 	"legacy":             "httpapi/apiv1 httpapi/client internal/jinja",
 
 	"cmd/duffy": ". backend backend/loopback httpapi httpapi/apiv1 httpapi/client internal/clientcli " +
-		"internal/completion internal/config internal/db internal/duration internal/fault legacy pool queue queue/asynqqueue session tenant",
-	"cmd/duffy-client": "internal/clientcli internal/completion internal/config",
+		"internal/completion internal/config internal/db internal/duration internal/fault internal/foreign legacy pool queue queue/asynqqueue session tenant",
+	"cmd/duffy-client": "internal/clientcli internal/completion internal/config internal/foreign",
 
 	"examples/backend": "backend",
 	"examples/client":  "httpapi/apiv1 httpapi/client",

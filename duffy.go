@@ -35,6 +35,7 @@ import (
 	"github.com/duffy-ci/duffy/backend/ssh"
 	"github.com/duffy-ci/duffy/httpapi"
 	"github.com/duffy-ci/duffy/internal/db"
+	"github.com/duffy-ci/duffy/internal/foreign"
 	"github.com/duffy-ci/duffy/pool"
 	"github.com/duffy-ci/duffy/queue"
 	"github.com/duffy-ci/duffy/queue/riverqueue"
@@ -131,7 +132,7 @@ func New(ctx context.Context, cfg Config, opts Options) (*Duffy, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	log = slog.New(httpapi.LogHandler(log.Handler()))
+	log = slog.New(httpapi.LogHandler(foreign.LogHandler(log.Handler())))
 	if cfg.Database == "" {
 		return nil, errors.New("there is no database: set database.url in the configuration")
 	}

@@ -1,16 +1,17 @@
 package pool
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
-	"strings"
 	"time"
 
 	"github.com/uptrace/bun"
 
 	"github.com/duffy-ci/duffy/backend"
 	"github.com/duffy-ci/duffy/internal/db"
+	"github.com/duffy-ci/duffy/internal/foreign"
 )
 
 // ready moves a node to ready with what the backend said about it. It reports
@@ -85,7 +86,7 @@ func lookup(ctx context.Context, ipaddr string) string {
 	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
 	defer cancel()
 	if names, err := net.DefaultResolver.LookupAddr(ctx, ipaddr); err == nil && len(names) > 0 {
-		return strings.TrimSuffix(names[0], ".")
+		return cmp.Or(foreign.Hostname(names[0]), ipaddr)
 	}
 	return ipaddr
 }

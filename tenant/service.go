@@ -121,10 +121,10 @@ func (s *Service) Create(ctx context.Context, t Tenant) (*Tenant, uuid.UUID, err
 
 // prepare returns t as it is inserted.
 func (s *Service) prepare(t Tenant, key string) (*Tenant, error) {
-	switch {
-	case t.Name == "":
-		return nil, fault.Newf(fault.Invalid, "name: a tenant needs one")
-	case t.NodeQuota != nil && *t.NodeQuota <= 0:
+	if err := checkName(t.Name); err != nil {
+		return nil, err
+	}
+	if t.NodeQuota != nil && *t.NodeQuota <= 0 {
 		return nil, errQuota
 	}
 	if err := s.checkSSHKey(t.Name, t.SSHKey); err != nil {

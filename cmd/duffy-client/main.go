@@ -16,6 +16,7 @@ import (
 	"github.com/duffy-ci/duffy/internal/clientcli"
 	"github.com/duffy-ci/duffy/internal/completion"
 	"github.com/duffy-ci/duffy/internal/config"
+	"github.com/duffy-ci/duffy/internal/foreign"
 )
 
 type cli struct {
@@ -61,7 +62,7 @@ func main() {
 		os.Exit(exitUsage)
 	}
 	if err := command.Run(); err != nil {
-		fmt.Fprintf(os.Stderr, "duffy-client: %v\n", err)
+		fmt.Fprintf(foreign.Writer(os.Stderr), "duffy-client: %v\n", err)
 		os.Exit(exitStatus(err))
 	}
 }

@@ -22,8 +22,11 @@ type program struct {
 	LogLevel logLevel `name:"loglevel" short:"l" help:"Least level to log: trace, debug, info, warning, error or critical." placeholder:"LEVEL"`
 	Config   []string `name:"config" short:"c" sep:"none" help:"Configuration files or directories, instead of the default ones." placeholder:"FILE_OR_DIR"`
 
-	stdout, stderr io.Writer
-	concurrency    int // how many playbooks run at once, zero leaves it to the configuration
+	stdout, stderr io.Writer // text from elsewhere may be written to them as it is
+
+	rawStdout, rawStderr io.Writer // for what draws on a terminal
+
+	concurrency int // how many playbooks run at once, zero leaves it to the configuration
 
 	files  *config.Files // nil until they are read
 	config *duffy.Config // likewise
@@ -83,7 +86,7 @@ func execute(ctx context.Context, p *program, args []string) (code int) {
 	}()
 	parser := kong.Must(&c, kong.Name("duffy"),
 		kong.Description("Keeps pools of machines ready and hands them out to tenants, in sessions."),
-		kong.Writers(p.stdout, p.stderr), kong.Exit(func(code int) { panic(exitError(code)) }),
+		kong.Writers(p.rawStdout, p.rawStderr), kong.Exit(func(code int) { panic(exitError(code)) }),
 		kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(p),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}))
 	completion.Answer(parser)

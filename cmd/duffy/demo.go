@@ -113,7 +113,7 @@ func (c *demoCmd) play(ctx context.Context, p *program, listener net.Listener, d
 	if err != nil {
 		return err
 	}
-	s, err := newDemoStory(p.stdout, d, dir, listener.Addr().String(), apiKey)
+	s, err := newDemoStory(p.rawStdout, d, dir, listener.Addr().String(), apiKey)
 	if err != nil {
 		return err
 	}

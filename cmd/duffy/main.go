@@ -7,6 +7,8 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"github.com/duffy-ci/duffy/internal/foreign"
 )
 
 func main() {
@@ -17,5 +19,7 @@ func main() {
 
 // run is main without the process, for tests.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	return execute(ctx, &program{stdout: stdout, stderr: stderr}, args)
+	return execute(ctx, &program{
+		stdout: foreign.Writer(stdout), stderr: foreign.Writer(stderr), rawStdout: stdout, rawStderr: stderr,
+	}, args)
 }

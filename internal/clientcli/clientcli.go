@@ -20,6 +20,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/duffy-ci/duffy/httpapi/client"
+	"github.com/duffy-ci/duffy/internal/foreign"
 )
 
 // The exit status of errors that Run returns, see [kong.ExitCoder]. It is 1 for
@@ -87,7 +88,7 @@ func (c *Command) run(ctx context.Context, k *kong.Context, method, path string,
 	case err != nil:
 		return err
 	}
-	if err := c.Format.print(k.Stdout, answer); err != nil {
+	if err := c.Format.print(foreign.Writer(k.Stdout), answer); err != nil {
 		return err
 	}
 	if refused != nil && c.ExitStatus {
