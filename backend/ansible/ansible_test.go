@@ -94,7 +94,7 @@ func TestProvision(t *testing.T) {
 				"a":        "from the mechanism",
 				"b":        "from the mechanism",
 				"c":        "{{ name.split('-')[1:] | join('-') }} ✓",
-				"d":        map[string]any{"nested": "{{ duffy_in.nodes | length }}", "number": 7, "null": nil},
+				"d":        map[string]any{"nested": "{{ duffy_in.nodes | length }} node", "number": 7, "null": nil},
 				"duffy_in": "is Duffy's",
 			},
 			"provision": map[string]any{
@@ -123,7 +123,7 @@ func TestProvision(t *testing.T) {
 			"a": "from the mechanism",
 			"b": "from the playbook's",
 			"c": "x86_64-small ✓",
-			"d": {"nested": "1", "number": 7, "null": null},
+			"d": {"nested": "1 node", "number": 7, "null": null},
 			"e": "blue",
 			"list": ["of hello"]
 		},

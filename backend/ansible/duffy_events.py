@@ -43,6 +43,11 @@ def watch(alive):
             touched, since = latest, now
 
 
+# Newer versions of Ansible give each worker a session of its own, which would go on
+# when Duffy kills the process group of the playbook.
+os.setsid = lambda: None
+
+
 def encode(value):
     """Encodes what json cannot. Vaulted strings stay encrypted."""
     if getattr(value, "yaml_tag", None) == "!vault":
@@ -67,17 +72,18 @@ class CallbackModule(CallbackBase):
         res = result._result
         for item in res.get("results", []):
             # The first item of a loop that failed tells more than the task does.
-            if isinstance(item, dict) and (item.get("failed") or item.get("unreachable")):
+            # Not every version of Ansible marks it as failed.
+            if isinstance(item, dict) and any(item.get(key) for key in ("failed", "unreachable", "exception")):
                 res = item
                 break
-        if res.get("_ansible_no_log"):
-            res = {"msg": "hidden by no_log"}
+        if res.get("_ansible_no_log") or "censored" in res:
+            res = {"msg": "the output is hidden by no_log"}
         self.put(
             "failed",
             host=result._host.get_name(),
             task=result.task_name,
             ignored=bool(ignored),
-            msg=res.get("msg") or res.get("censored"),
+            msg=res.get("msg"),
             stderr=res.get("module_stderr") or res.get("stderr"),
         )
 

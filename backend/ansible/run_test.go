@@ -298,7 +298,7 @@ func TestSecrets(t *testing.T) {
 	logger := slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 
 	_, err := ansible.New(ansible.Config{Logger: logger}).Provision(t.Context(), request(p, 1))
-	require.ErrorContains(t, err, `task "log in" failed on localhost: the output has been hidden`)
+	require.ErrorContains(t, err, `task "log in" failed on localhost: the output is hidden by no_log`)
 	require.NotContains(t, err.Error(), "s3cret")
 	require.NotContains(t, log.String(), "s3cret")
 	for _, name := range []string{"cmdlines", "environment"} {
