@@ -7,6 +7,7 @@ import (
 
 	"github.com/duffy-ci/duffy/backend"
 	"github.com/duffy-ci/duffy/backend/ssh"
+	"github.com/duffy-ci/duffy/httpapi"
 	"github.com/duffy-ci/duffy/internal/config"
 	"github.com/duffy-ci/duffy/pool"
 	"github.com/duffy-ci/duffy/tenant"
@@ -42,7 +43,7 @@ func LoadConfig(paths ...string) (Config, error) {
 		Workers:         c.Tasks.Workers,
 		ShutdownTimeout: c.Tasks.ShutdownTimeout,
 		ReconcileEvery:  DefaultReconcileEvery,
-		NoAnonymousRead: !c.App.AnonymousRead,
+		AnonymousRead:   anonymousRead[c.App.AnonymousRead],
 		TrustedProxies:  c.App.TrustedProxies,
 		HideMetrics:     c.App.Metrics.Port != 0,
 		files:           f,
@@ -59,6 +60,12 @@ func LoadConfig(paths ...string) (Config, error) {
 	// A playbook that waits for another one would do so on its own time.
 	cfg.Ansible.Concurrency = cmp.Or(c.Ansible.Concurrency, cfg.LongWorkers)
 	return cfg, nil
+}
+
+var anonymousRead = map[config.AnonymousRead]httpapi.AnonymousRead{
+	config.AnonymousLimited: httpapi.ReadLimited,
+	config.AnonymousFull:    httpapi.ReadFull,
+	config.AnonymousNone:    httpapi.ReadNone,
 }
 
 // files name the places where mistakes are.

@@ -67,15 +67,16 @@ type Config struct {
 	// pools are full; DefaultReconcileEvery if zero.
 	ReconcileEvery time.Duration
 
-	// NoAnonymousRead has the API require credentials for everything.
-	NoAnonymousRead bool
+	// AnonymousRead is how much the API shows to callers without credentials. The
+	// zero value shows no data of nodes and no limits of tenants.
+	AnonymousRead httpapi.AnonymousRead
 
 	// TrustedProxies are believed what they say of where requests come from. Nil
 	// trusts this machine, see [httpapi.Config].
 	TrustedProxies []netip.Prefix
 
-	// HideMetrics has Handler not answer /metrics, which it does not either with
-	// NoAnonymousRead, since the names of tenants are among them. See Monitor.
+	// HideMetrics removes /metrics from Handler, as [httpapi.ReadNone] does. See
+	// Monitor.
 	HideMetrics bool
 
 	files *files // to name places in, nil if Config does not come from files
@@ -120,8 +121,9 @@ type Duffy struct {
 	queue    queue.Queue
 	backends map[string]backend.Backend
 
-	metrics    *prometheus.Registry
-	unregister func() // ends what Options.Metrics shows of them
+	public     *prometheus.Registry // metrics that name no tenant
+	metrics    *prometheus.Registry // all metrics
+	unregister func()               // ends what Options.Metrics shows of them
 	handler    http.Handler
 }
 
@@ -140,7 +142,8 @@ func New(ctx context.Context, cfg Config, opts Options) (*Duffy, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Duffy{cfg: cfg, log: log, db: database, metrics: prometheus.NewRegistry(), unregister: func() {}}
+	d := &Duffy{cfg: cfg, log: log, db: database, unregister: func() {}}
+	d.public, d.metrics = prometheus.NewRegistry(), prometheus.NewRegistry()
 	if err := d.assemble(opts); err != nil {
 		return nil, errors.Join(err, database.Close())
 	}
@@ -163,25 +166,21 @@ func (d *Duffy) assemble(opts Options) (err error) {
 	d.Tenants = tenant.New(d.db.DB, tenant.Config{Defaults: d.cfg.Limits, Logger: d.log, Now: opts.Now})
 	d.Pools = pool.New(d.db.DB, d.queue, pool.ServiceConfig{
 		Pools: d.cfg.Pools, Backends: d.backends, Contextualizer: contextualizer,
-		Metrics: d.metrics, Logger: d.log, Now: opts.Now,
+		Metrics: d.public, Logger: d.log, Now: opts.Now,
 	})
 	d.Sessions = session.New(d.db.DB, d.queue, d.Tenants, d.Pools, session.Config{
-		Contextualizer: contextualizer, Metrics: d.metrics, Logger: d.log, Now: opts.Now,
+		Contextualizer: contextualizer, Metrics: d.public, Logger: d.log, Now: opts.Now,
 	})
-	d.handler = httpapi.New(d.httpConfig(!d.cfg.NoAnonymousRead && !d.cfg.HideMetrics))
+	d.handler = httpapi.New(d.httpConfig(d.publicScrape()))
 	return d.exportMetrics(opts.Metrics)
 }
 
-func (d *Duffy) httpConfig(withMetrics bool) httpapi.Config {
-	cfg := httpapi.Config{
+func (d *Duffy) httpConfig(scrape http.Handler) httpapi.Config {
+	return httpapi.Config{
 		Tenants: d.Tenants, Pools: d.Pools, Sessions: d.Sessions,
-		Ready: d.Ready, NoAnonymousRead: d.cfg.NoAnonymousRead, TrustedProxies: d.cfg.TrustedProxies,
-		Version: Version(), Metrics: d.metrics, Logger: d.log,
+		Ready: d.Ready, AnonymousRead: d.cfg.AnonymousRead, TrustedProxies: d.cfg.TrustedProxies,
+		Version: Version(), Scrape: scrape, Metrics: d.public, Logger: d.log,
 	}
-	if withMetrics {
-		cfg.Scrape = d.scrape()
-	}
-	return cfg
 }
 
 func (d *Duffy) newQueue(opts Options) (queue.Queue, error) {
@@ -264,8 +263,9 @@ func (c Config) eachPool(fn func(backend.Pool, string) error) error {
 func (d *Duffy) Handler() http.Handler { return d.handler }
 
 // Monitor returns /healthz, /readyz and /metrics alone, for processes that serve no
-// API, and for where only those listen who may see metrics.
-func (d *Duffy) Monitor() http.Handler { return httpapi.NewMonitor(d.httpConfig(true)) }
+// API, and for a port that only operators reach: these metrics name tenants, which
+// those of Handler do not.
+func (d *Duffy) Monitor() http.Handler { return httpapi.NewMonitor(d.httpConfig(scrape(d.metrics))) }
 
 // Work fills pools, expires sessions, takes back nodes, and goes on where
 // another worker died, until ctx ends. Then it waits for what is running, for at

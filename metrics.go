@@ -8,13 +8,15 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/duffy-ci/duffy/httpapi"
 )
 
 // scrapesMax limits how many scrapes are answered at once.
 const scrapesMax = 3
 
 // exportMetrics completes the metrics that services keep and hands all of them to
-// another registerer, if there is one.
+// another registerer, if there is one. Metrics that name tenants join d.metrics only.
 func (d *Duffy) exportMetrics(to prometheus.Registerer) error {
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name:        "duffy_build_info",
@@ -22,10 +24,13 @@ func (d *Duffy) exportMetrics(to prometheus.Registerer) error {
 		ConstLabels: prometheus.Labels{"version": Version(), "goversion": runtime.Version()},
 	})
 	build.Set(1)
-	d.metrics.MustRegister(build, state{d})
+	d.public.MustRegister(build, state{d})
 	if to == nil {
-		d.metrics.MustRegister(
+		d.public.MustRegister(
 			collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	}
+	d.metrics.MustRegister(d.public, tenants{d}) // last: a registry describes itself once
+	if to == nil {
 		return nil
 	}
 	if err := to.Register(d.metrics); err != nil {
@@ -35,9 +40,16 @@ func (d *Duffy) exportMetrics(to prometheus.Registerer) error {
 	return nil
 }
 
-// scrape returns the handler of /metrics.
-func (d *Duffy) scrape() http.Handler {
-	return promhttp.HandlerFor(d.metrics, promhttp.HandlerOpts{
+// publicScrape returns the handler of /metrics beside the API, nil if there is none.
+func (d *Duffy) publicScrape() http.Handler {
+	if d.cfg.AnonymousRead == httpapi.ReadNone || d.cfg.HideMetrics {
+		return nil
+	}
+	return scrape(d.public)
+}
+
+func scrape(metrics prometheus.Gatherer) http.Handler {
+	return promhttp.HandlerFor(metrics, promhttp.HandlerOpts{
 		ErrorHandling: promhttp.ContinueOnError, MaxRequestsInFlight: scrapesMax,
 	})
 }

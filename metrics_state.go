@@ -12,17 +12,25 @@ import (
 	"github.com/duffy-ci/duffy/queue"
 )
 
-// state is the [prometheus.Collector] of what the database and the queue say when
-// they are asked, so that every process says the same, from its start on.
+// state is the [prometheus.Collector] of what the database and the queue say of nodes
+// and jobs when they are asked, so that every process says the same, from its start on.
 type state struct{ *Duffy }
+
+// tenants is the [prometheus.Collector] of what the database says of tenants, by name.
+type tenants struct{ *Duffy }
 
 func gauge(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc(name, help, labels, nil)
 }
 
-var (
-	scrapeSuccess = gauge("duffy_scrape_collector_success", "Whether this part of the state could be read.", "collector")
+// scrapeSuccess describes whether a part of the state could be read. Each collector
+// has its own parts.
+func scrapeSuccess(part string) *prometheus.Desc {
+	return prometheus.NewDesc("duffy_scrape_collector_success", "Whether this part of the state could be read.",
+		nil, prometheus.Labels{"collector": part})
+}
 
+var (
 	poolNodes     = gauge("duffy_nodes", "Active nodes.", "pool", "state")
 	poolFillLevel = gauge("duffy_pool_fill_level", "How many nodes the configuration wants ready.", "pool")
 	poolFailures  = gauge("duffy_pool_consecutive_failures", "Failed attempts at provisioning since the last that worked.", "pool")
@@ -40,9 +48,16 @@ var (
 // Describe implements [prometheus.Collector].
 func (state) Describe(out chan<- *prometheus.Desc) {
 	for _, desc := range []*prometheus.Desc{
-		scrapeSuccess, poolNodes, poolFillLevel, poolFailures, poolRetry,
-		tenantSessions, tenantNodes, tenantQuota, queueWaiting, queueRunning, queueLatency,
+		scrapeSuccess("pools"), scrapeSuccess("queue"), poolNodes, poolFillLevel, poolFailures, poolRetry,
+		queueWaiting, queueRunning, queueLatency,
 	} {
+		out <- desc
+	}
+}
+
+// Describe implements [prometheus.Collector].
+func (tenants) Describe(out chan<- *prometheus.Desc) {
+	for _, desc := range []*prometheus.Desc{scrapeSuccess("tenants"), tenantSessions, tenantNodes, tenantQuota} {
 		out <- desc
 	}
 }
@@ -54,27 +69,32 @@ const scrapeTimeout = 5 * time.Second
 // Collect implements [prometheus.Collector]. Parts that cannot be read are left
 // out.
 func (s state) Collect(out chan<- prometheus.Metric) {
-	ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
-	defer cancel()
 	for _, c := range s.cfg.Pools.Concrete() {
 		if c.FillLevel != nil {
 			send(out, poolFillLevel, float64(*c.FillLevel), c.Name)
 		}
 	}
 	var all sync.WaitGroup
-	for part, collect := range map[string]func(context.Context, chan<- prometheus.Metric) error{
-		"pools": s.pools, "tenants": s.tenants, "queue": s.inspect,
-	} {
-		all.Go(func() {
-			success := 1.0
-			if err := collect(ctx, out); err != nil {
-				success = 0
-				s.log.WarnContext(ctx, "cannot read the state for metrics", "collector", part, "err", err)
-			}
-			send(out, scrapeSuccess, success, part)
-		})
-	}
+	all.Go(func() { s.collect(out, "pools", s.pools) })
+	all.Go(func() { s.collect(out, "queue", s.inspect) })
 	all.Wait()
+}
+
+// Collect implements [prometheus.Collector].
+func (t tenants) Collect(out chan<- prometheus.Metric) { t.collect(out, "tenants", t.usage) }
+
+// collect sends a part of the state, and whether it could be read.
+func (d *Duffy) collect(out chan<- prometheus.Metric, part string,
+	read func(context.Context, chan<- prometheus.Metric) error,
+) {
+	ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
+	defer cancel()
+	success := 1.0
+	if err := read(ctx, out); err != nil {
+		success = 0
+		d.log.WarnContext(ctx, "cannot read the state for metrics", "collector", part, "err", err)
+	}
+	send(out, scrapeSuccess(part), success)
 }
 
 // send sends a metric. What labels say, SQLite may have in any encoding.
@@ -118,8 +138,8 @@ func (s state) pools(ctx context.Context, out chan<- prometheus.Metric) error {
 	return nil
 }
 
-func (s state) tenants(ctx context.Context, out chan<- prometheus.Metric) error {
-	usages, err := s.Sessions.Usage(ctx)
+func (t tenants) usage(ctx context.Context, out chan<- prometheus.Metric) error {
+	usages, err := t.Sessions.Usage(ctx)
 	for _, u := range usages {
 		send(out, tenantSessions, float64(u.Sessions), u.Tenant)
 		send(out, tenantNodes, float64(u.Nodes), u.Tenant)

@@ -24,6 +24,7 @@ import (
 	"github.com/duffy-ci/duffy"
 	"github.com/duffy-ci/duffy/backend"
 	"github.com/duffy-ci/duffy/backend/fake"
+	"github.com/duffy-ci/duffy/httpapi"
 	"github.com/duffy-ci/duffy/httpapi/apiv1"
 	"github.com/duffy-ci/duffy/httpapi/client"
 	"github.com/duffy-ci/duffy/internal/db"
@@ -38,7 +39,8 @@ type watched struct {
 	*testing.T
 	duffy    *duffy.Duffy
 	machines *fake.Backend
-	url      string
+	url      string // of the API
+	monitor  string // of the metrics for operators
 }
 
 func openWatched(t *testing.T, cfg duffy.Config, metrics prometheus.Registerer) (*duffy.Duffy, *fake.Backend, error) {
@@ -70,7 +72,7 @@ func newWatched(t *testing.T, url string) *watched {
 	ended := make(chan error, 1)
 	go func() { ended <- w.duffy.Work(ctx) }()
 	t.Cleanup(func() { stop(); require.NoError(t, <-ended) })
-	w.url = serve(t, w.duffy.Handler())
+	w.url, w.monitor = serve(t, w.duffy.Handler()), serve(t, w.duffy.Monitor())
 	return w
 }
 
@@ -123,7 +125,7 @@ func pick(samples map[string]float64, names ...string) map[string]float64 {
 func (w *watched) eventually(want map[string]float64) {
 	w.Helper()
 	require.EventuallyWithT(w, func(c *assert.CollectT) {
-		assert.Equal(c, want, pick(scrape(w.T, w.url), slices.Collect(maps.Keys(want))...))
+		assert.Equal(c, want, pick(scrape(w.T, w.monitor), slices.Collect(maps.Keys(want))...))
 	}, time.Minute, 50*time.Millisecond)
 }
 
@@ -220,7 +222,7 @@ func TestMetrics(t *testing.T) {
 				`duffy_http_requests_total{method="GET",route="none",status="404"}`:                  1,
 				`duffy_http_request_duration_seconds_count{method="POST",route="/api/v1/sessions"}`:  5,
 			})
-			got := scrape(t, w.url)
+			got := scrape(t, w.monitor)
 			require.NotContains(t, got, `duffy_tenant_node_quota{tenant="admin"}`)
 			require.Greater(t, got[`duffy_pool_retry_timestamp_seconds{pool="broken"}`], float64(time.Now().Add(-time.Minute).Unix()))
 			require.Positive(t, got[`duffy_nodes_failed_total{pool="a",while="contextualizing"}`])
@@ -228,6 +230,15 @@ func TestMetrics(t *testing.T) {
 			require.Positive(t, got[`duffy_backend_run_duration_seconds_count{action="provision",pool="broken",result="failed"}`])
 			require.Positive(t, got[`duffy_pool_consecutive_failures{pool="broken"}`])
 			require.Positive(t, got["go_goroutines"])
+			public := scrape(t, w.url)
+			for name := range public {
+				require.NotContains(t, name, `tenant="`, "callers without credentials see it")
+			}
+			for name := range got {
+				if !strings.Contains(name, `tenant="`) && !strings.Contains(name, `="tenants"`) {
+					require.Contains(t, public, name)
+				}
+			}
 
 			// Another process on the database says the same about its state.
 			other, _, err := openWatched(t, duffy.Config{Database: database}, nil)
@@ -255,7 +266,7 @@ func TestMetricsAreWellFormed(t *testing.T) {
 	t.Parallel()
 	w := newWatched(t, databases["sqlite"](t))
 	w.traffic()
-	problems, err := promlint.New(strings.NewReader(fetch(t, w.url+"/metrics"))).Lint()
+	problems, err := promlint.New(strings.NewReader(fetch(t, w.monitor+"/metrics"))).Lint()
 	require.NoError(t, err)
 	require.Empty(t, slices.DeleteFunc(problems, func(p promlint.Problem) bool { return !strings.HasPrefix(p.Metric, "duffy_") }))
 }
@@ -276,7 +287,7 @@ func TestScrapeWithoutDatabase(t *testing.T) {
 	_, err = tx.ExecContext(t.Context(), "LOCK TABLE nodes, sessions IN ACCESS EXCLUSIVE MODE")
 	require.NoError(t, err)
 
-	got := scrape(t, w.url)
+	got := scrape(t, w.monitor)
 	require.Positive(t, got["go_goroutines"])
 	require.Subset(t, got, map[string]float64{
 		`duffy_scrape_collector_success{collector="pools"}`:          0,
@@ -294,7 +305,8 @@ func TestWhoSeesMetrics(t *testing.T) {
 		shown bool
 	}{
 		"anybody may read": {duffy.Config{}, true},
-		"nobody may":       {duffy.Config{NoAnonymousRead: true}, false},
+		"nobody may":       {duffy.Config{AnonymousRead: httpapi.ReadNone}, false},
+		"as in Duffy 3":    {duffy.Config{AnonymousRead: httpapi.ReadFull}, true},
 		"elsewhere":        {duffy.Config{HideMetrics: true}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -307,6 +319,10 @@ func TestWhoSeesMetrics(t *testing.T) {
 			api, monitor := serve(t, d.Handler()), serve(t, d.Monitor())
 			require.Equal(t, tt.shown, strings.Contains(fetch(t, api+"/metrics"), "duffy_build_info{"))
 			require.Contains(t, fetch(t, monitor+"/metrics"), "duffy_build_info{")
+			_, _, err = d.Tenants.Create(t.Context(), tenant.Tenant{Name: "alice", SSHKey: "k"})
+			require.NoError(t, err)
+			require.NotContains(t, fetch(t, api+"/metrics"), "alice")
+			require.Contains(t, fetch(t, monitor+"/metrics"), `tenant="alice"`)
 			require.Contains(t, fetch(t, monitor+"/healthz"), "ok")
 			require.Contains(t, fetch(t, monitor+"/readyz"), "ok")
 			require.Contains(t, fetch(t, monitor+"/api/v1/pools"), "404")

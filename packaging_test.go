@@ -23,7 +23,7 @@ func TestMonitoringUsesWhatIsExported(t *testing.T) {
 	t.Parallel()
 	w := newWatched(t, databases["sqlite"](t))
 	w.traffic()
-	exported := exportedLabels(scrape(t, w.url))
+	exported := exportedLabels(scrape(t, w.monitor))
 	for where, queries := range map[string][]string{dashboardFile: dashboardQueries(t), alertsFile: alertQueries(t)} {
 		require.NotEmpty(t, queries, where)
 		for _, query := range queries {

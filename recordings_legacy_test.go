@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/duffy-ci/duffy"
+	"github.com/duffy-ci/duffy/httpapi"
 	"github.com/duffy-ci/duffy/internal/config"
 	"github.com/duffy-ci/duffy/legacy"
 )
@@ -33,7 +34,7 @@ func TestLegacyRecordings(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			cfg := recordedMetaclient(t)
-			upstream(t, overDuffy3(t), &cfg)
+			upstream(t, overDuffy3(t, httpapi.ReadLimited), &cfg)
 			handler, err := legacy.New(cfg)
 			require.NoError(t, err)
 			server := httptest.NewServer(handler)

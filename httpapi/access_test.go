@@ -51,15 +51,17 @@ func (s *stage) from(t *testing.T, address string, as login, method, path, body 
 
 // open are the operations that anybody may use, and those that show less to some.
 var open = map[string]string{
-	"GET /api/v1/sessions": "optional", "GET /api/v1/pools": "open", "GET /api/v1/pools/{name}": "open", "GET /api/v1/nodes": "open",
+	"GET /api/v1/sessions": "optional", "GET /api/v1/pools": "open", "GET /api/v1/pools/{name}": "open", "GET /api/v1/nodes": "optional",
 }
 
 func TestEveryOperationAsksForCredentials(t *testing.T) {
 	t.Parallel()
-	for _, anonymousRead := range []bool{true, false} {
-		t.Run(fmt.Sprint("anonymous read ", anonymousRead), func(t *testing.T) {
+	for name, mode := range map[string]httpapi.AnonymousRead{
+		"limited": httpapi.ReadLimited, "full": httpapi.ReadFull, "none": httpapi.ReadNone,
+	} {
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newStage(t, func(cfg *httpapi.Config) { cfg.NoAnonymousRead = !anonymousRead })
+			s := newStage(t, func(cfg *httpapi.Config) { cfg.AnonymousRead = mode })
 			ops := s.operations(t)
 			require.NotEmpty(t, ops)
 			for i, op := range slices.Sorted(maps.Keys(ops)) {
@@ -68,7 +70,7 @@ func TestEveryOperationAsksForCredentials(t *testing.T) {
 				address := fmt.Sprint("192.0.2.", i)
 
 				want := "secured"
-				if kind, ok := open[op]; ok && anonymousRead {
+				if kind, ok := open[op]; ok && mode != httpapi.ReadNone {
 					want = kind
 				}
 				require.Equal(t, want, ops[op], op)

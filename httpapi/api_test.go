@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/uptrace/bun"
 	"golang.org/x/crypto/bcrypt"
 
 	"github.com/duffy-ci/duffy/backend"
@@ -31,6 +32,7 @@ type stage struct {
 	url               string
 	log               *bytes.Buffer
 	admin, alice, bob login
+	db                *bun.DB
 }
 
 type login struct{ name, key string }
@@ -54,7 +56,7 @@ func newStage(t *testing.T, change ...func(*httpapi.Config)) *stage {
 		_, err := d.NewInsert().Model(&pool.Node{State: pool.Ready, Pool: "a", Hostname: ip, IPAddr: ip}).Exec(t.Context())
 		require.NoError(t, err)
 	}
-	s := &stage{log: &bytes.Buffer{}}
+	s := &stage{log: &bytes.Buffer{}, db: d.DB}
 	handler := slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug})
 	cfg := httpapi.Config{Tenants: tenants, Pools: pools, Sessions: sessions, Logger: slog.New(httpapi.LogHandler(handler))}
 	for _, c := range change {

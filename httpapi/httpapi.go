@@ -31,17 +31,16 @@ type Config struct {
 	// Ready tells whether requests can be answered, for /readyz; nil is always.
 	Ready func(context.Context) error
 
-	// NoAnonymousRead has GET of sessions, pools and nodes, which Duffy 3 answers
-	// to anybody, require credentials.
-	NoAnonymousRead bool
+	// AnonymousRead is how much GET of sessions, pools and nodes shows to callers
+	// without credentials.
+	AnonymousRead AnonymousRead
 
 	// TrustedProxies are believed what X-Forwarded-For says of where requests come
 	// from, which is logged, and from where only so many logins may fail. Nil
 	// trusts this machine, as Duffy 3 did; if it is empty, nobody is trusted.
 	TrustedProxies []netip.Prefix
 
-	// Scrape answers /metrics, which is not there if it is nil. It is shown to
-	// anybody.
+	// Scrape answers /metrics to every caller; it is not there if Scrape is nil.
 	Scrape http.Handler
 
 	Version string                // of the program, for /openapi.json
@@ -137,7 +136,7 @@ const (
 // handle registers fn as the handler of an operation.
 func handle[I, O any](a *api, group huma.API, who access, op huma.Operation, fn func(context.Context, *I) (*O, error)) {
 	op.MaxBodyBytes, op.BodyReadTimeout = bodyMax, bodyTimeout
-	if a.NoAnonymousRead {
+	if a.AnonymousRead == ReadNone {
 		who = tenants
 	}
 	switch who {

@@ -14,9 +14,10 @@ import (
 
 func (a *api) nodes(g huma.API) {
 	tag := []string{"nodes"}
-	handle(a, g, anybody, huma.Operation{
+	handle(a, g, optional, huma.Operation{
 		OperationID: "list-nodes", Method: http.MethodGet, Path: "/nodes", Tags: tag,
-		Summary: "List active nodes",
+		Summary:     "List active nodes",
+		Description: "Administrators see the data of all nodes, tenants that of the nodes in their own active sessions.",
 	}, a.listNodes)
 	handle(a, g, tenants, huma.Operation{
 		OperationID: "get-node", Method: http.MethodGet, Path: "/nodes/{id}", Tags: tag,
@@ -38,8 +39,12 @@ func (a *api) listNodes(ctx context.Context, _ *struct{}) (*output[apiv1.NodesRe
 		return nil, err
 	}
 	result := apiv1.NodesResult{Action: apiv1.ActionGet, Nodes: make([]apiv1.Node, len(nodes))}
+	held, err := a.held(ctx)
+	if err != nil {
+		return nil, err
+	}
 	for i, n := range nodes {
-		result.Nodes[i] = node(n)
+		result.Nodes[i] = node(a.sees(ctx, heldBy(n, held)).node(n))
 	}
 	return answer(result), nil
 }
@@ -49,7 +54,26 @@ func (a *api) getNode(ctx context.Context, in *byID) (*output[apiv1.NodeResult],
 	if err != nil {
 		return nil, err
 	}
-	return answer(apiv1.NodeResult{Action: apiv1.ActionGet, Node: node(n)}), nil
+	held, err := a.held(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return answer(apiv1.NodeResult{Action: apiv1.ActionGet, Node: node(a.sees(ctx, heldBy(n, held)).node(n))}), nil
+}
+
+// held returns the ids of the caller's active sessions. An administrator needs none
+// to see every node.
+func (a *api) held(ctx context.Context) (map[int64]bool, error) {
+	by := caller(ctx)
+	if by == nil || by.IsAdmin {
+		return nil, nil
+	}
+	return a.Sessions.ActiveIDs(ctx, by.ID)
+}
+
+// heldBy tells whether one of the sessions holds a node.
+func heldBy(n *pool.Node, sessions map[int64]bool) bool {
+	return n.SessionID != nil && sessions[*n.SessionID]
 }
 
 type nodeCreate struct{ Body apiv1.NodeCreate }
@@ -73,17 +97,13 @@ func (a *api) createNode(ctx context.Context, in *nodeCreate) (*output[apiv1.Nod
 	if err != nil {
 		return nil, err
 	}
-	return answer(apiv1.NodeResult{Action: apiv1.ActionPost, Node: node(created)}), nil
+	return answer(apiv1.NodeResult{Action: apiv1.ActionPost, Node: node(a.sees(ctx, false).node(created))}), nil
 }
 
 func node(n *pool.Node) apiv1.Node {
-	out := apiv1.Node{
+	return apiv1.Node{
 		RetiredAt: timeOf(n.RetiredAt), Active: n.Active(), CreatedAt: apiv1.Time{Time: n.CreatedAt},
 		Hostname: orNull(n.Hostname), IPAddr: orNull(n.IPAddr), Comment: n.Comment, Pool: orNull(n.Pool),
 		Reusable: n.Reusable, Data: n.Data, ID: n.ID, State: string(n.State),
 	}
-	if out.Data == nil {
-		out.Data = map[string]any{}
-	}
-	return out
 }

@@ -21,8 +21,9 @@ func (a *api) sessions(g huma.API) {
 	tag := []string{"sessions"}
 	handle(a, g, optional, huma.Operation{
 		OperationID: "list-sessions", Method: http.MethodGet, Path: "/sessions", Tags: tag,
-		Summary:     "List active sessions",
-		Description: "With credentials of a tenant that is no administrator, only its own.",
+		Summary: "List active sessions",
+		Description: "With credentials of a tenant that is no administrator, only its own. " +
+			"Without credentials, data is empty and limits are the default ones.",
 	}, a.listSessions)
 	handle(a, g, tenants, huma.Operation{
 		OperationID: "get-session", Method: http.MethodGet, Path: "/sessions/{id}", Tags: tag,
@@ -50,7 +51,7 @@ func (a *api) listSessions(ctx context.Context, _ *struct{}) (*output[apiv1.Sess
 	}
 	result := apiv1.SessionsResult{Action: apiv1.ActionGet, Sessions: make([]apiv1.Session, len(sessions))}
 	for i, s := range sessions {
-		result.Sessions[i] = a.session(s)
+		result.Sessions[i] = a.session(ctx, s)
 	}
 	return answer(result), nil
 }
@@ -64,7 +65,7 @@ func (a *api) getSession(ctx context.Context, in *byID) (*output[apiv1.SessionRe
 	if err != nil {
 		return nil, err
 	}
-	return answer(apiv1.SessionResult{Action: apiv1.ActionGet, Session: a.session(s)}), nil
+	return answer(apiv1.SessionResult{Action: apiv1.ActionGet, Session: a.session(ctx, s)}), nil
 }
 
 type sessionCreate struct{ Body apiv1.SessionCreate }
@@ -81,7 +82,7 @@ func (a *api) requestSession(ctx context.Context, in *sessionCreate) (*output[ap
 	if err != nil {
 		return nil, err
 	}
-	return answer(apiv1.SessionResult{Action: apiv1.ActionPost, Session: a.session(s)}), nil
+	return answer(apiv1.SessionResult{Action: apiv1.ActionPost, Session: a.session(ctx, s)}), nil
 }
 
 type sessionUpdate struct {
@@ -100,7 +101,7 @@ func (a *api) updateSession(ctx context.Context, in *sessionUpdate) (*output[api
 	if err != nil {
 		return nil, err
 	}
-	return answer(apiv1.SessionResult{Action: apiv1.ActionPut, Session: a.session(s)}), nil
+	return answer(apiv1.SessionResult{Action: apiv1.ActionPut, Session: a.session(ctx, s)}), nil
 }
 
 // parseExpiry reads a time or a signed duration. Like Duffy 3 it takes a number
@@ -129,18 +130,20 @@ func parseExpiry(text string, u *session.Update) error {
 	return nil
 }
 
-func (a *api) session(s *session.Session) apiv1.Session {
+func (a *api) session(ctx context.Context, s *session.Session) apiv1.Session {
+	by := caller(ctx)
+	v := a.sees(ctx, by != nil && by.ID == s.TenantID)
 	specs := s.Data.NodesSpecs
 	if specs == nil {
 		specs = []session.Spec{}
 	}
 	out := apiv1.Session{
 		RetiredAt: timeOf(s.RetiredAt), Active: s.Active(), CreatedAt: apiv1.Time{Time: s.CreatedAt},
-		ID: s.ID, ExpiresAt: timeOf(s.ExpiresAt), Tenant: a.tenant(s.Tenant),
-		Data: map[string]any{"nodes_specs": specs}, Nodes: make([]apiv1.SessionNode, len(s.Nodes)),
+		ID: s.ID, ExpiresAt: timeOf(s.ExpiresAt), Tenant: a.tenant(v.tenant(s.Tenant)),
+		Data: v.data(map[string]any{"nodes_specs": specs}), Nodes: make([]apiv1.SessionNode, len(s.Nodes)),
 	}
 	for i, n := range s.Nodes {
-		out.Nodes[i] = sessionNode(s, n)
+		out.Nodes[i] = sessionNode(s, v.node(n))
 	}
 	return out
 }

@@ -93,6 +93,18 @@ func (s *Service) List(ctx context.Context, by *tenant.Tenant) ([]*Session, erro
 	return sessions, s.loadNodes(ctx, s.db, sessions...)
 }
 
+// ActiveIDs returns the ids of a tenant's active sessions.
+func (s *Service) ActiveIDs(ctx context.Context, tenantID int64) (map[int64]bool, error) {
+	var ids []int64
+	err := s.db.NewSelect().Model((*Session)(nil)).Column("id").
+		Where("tenant_id = ?", tenantID).Where("retired_at IS NULL").Scan(ctx, &ids)
+	active := make(map[int64]bool, len(ids))
+	for _, id := range ids {
+		active[id] = true
+	}
+	return active, err
+}
+
 // Get returns the session with id. It is a fault.NotFound if there is none and a
 // fault.Forbidden if it is somebody else's.
 func (s *Service) Get(ctx context.Context, by *tenant.Tenant, id int64) (*Session, error) {

@@ -85,12 +85,15 @@ func (s *demoStory) fill(ctx context.Context) error {
 	if err := s.untilFull(ctx); err != nil {
 		return err
 	}
-	nodes, err := s.anyone.ListNodes(ctx)
+	if _, err := s.anyone.ListNodes(ctx); err != nil {
+		return err
+	}
+	nodes, err := s.pools.Nodes(ctx) // the API does not tell the tenant how to log in to them
 	if err != nil {
 		return err
 	}
 	for _, n := range nodes {
-		node, err := newDemoNode(n.ID, n.Pool, n.IPAddr, n.Data)
+		node, err := newDemoNode(n.ID, &n.Pool, &n.IPAddr, n.Data)
 		if err != nil {
 			return err
 		}

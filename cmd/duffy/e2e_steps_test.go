@@ -122,12 +122,13 @@ func (s *story) untilGone(t *testing.T, node apiv1.Node) {
 	require.False(t, s.exists(t, node))
 }
 
-// until waits until a node is in a state, and returns it.
+// until waits until a node is in a state, and returns it with all that an
+// administrator sees.
 func (s *story) until(t *testing.T, node apiv1.Node, state string) apiv1.Node {
 	t.Helper()
 	require.EventuallyWithT(t, func(c *assert.CollectT) {
 		var err error
-		node, err = s.tenant.GetNode(t.Context(), node.ID)
+		node, err = s.admin.GetNode(t.Context(), node.ID)
 		require.NoError(c, err)
 		require.Equal(c, state, node.State)
 	}, patience, glance)

@@ -8,7 +8,7 @@ import (
 	"github.com/duffy-ci/duffy/httpapi/apiv1"
 )
 
-// ListNodes returns all active nodes.
+// ListNodes returns all active nodes, with the data of those that the tenant may see.
 func (c *Client) ListNodes(ctx context.Context) ([]apiv1.Node, error) {
 	var result apiv1.NodesResult
 	err := c.call(ctx, http.MethodGet, "/nodes", nil, &result)

@@ -31,8 +31,7 @@ type App struct {
 	Host     string // to listen on
 	Port     int
 
-	// AnonymousRead lets anybody list pools, nodes and sessions.
-	AnonymousRead bool
+	AnonymousRead AnonymousRead // what callers without credentials see
 
 	// TrustedProxies are believed what X-Forwarded-For says. Nil if nothing is said
 	// of them.
@@ -45,6 +44,16 @@ type App struct {
 
 	Metrics Listen // for /metrics, apart from the API
 }
+
+// AnonymousRead is how much callers without credentials see.
+type AnonymousRead string
+
+// The values of AnonymousRead. In files, true stands for limited.
+const (
+	AnonymousLimited AnonymousRead = "limited" // no data of nodes and no limits of tenants
+	AnonymousFull    AnonymousRead = "full"    // as much as Duffy 3 showed
+	AnonymousNone    AnonymousRead = "false"   // nothing
+)
 
 // Listen is where to listen in addition. Nobody does if Port is zero.
 type Listen struct {
@@ -147,7 +156,7 @@ type Ansible struct {
 
 func defaults() Config {
 	return Config{
-		App:        App{LogLevel: "info", Host: "127.0.0.1", Port: 8080, AnonymousRead: true},
+		App:        App{LogLevel: "info", Host: "127.0.0.1", Port: 8080, AnonymousRead: AnonymousLimited},
 		Metaclient: Metaclient{LogLevel: "info", Host: "127.0.0.1", Port: 9090, Dest: "http://127.0.0.1:8080"},
 		Tasks:      Tasks{Queue: QueueRiver},
 		Defaults:   Defaults{SessionLifetime: 6 * time.Hour, SessionLifetimeMax: 12 * time.Hour, NodeQuota: 10},

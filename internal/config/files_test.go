@@ -50,7 +50,7 @@ func TestNothing(t *testing.T) {
 		require.Empty(t, files.Ignored())
 		require.Equal(t, "{}\n", dump(t, files))
 		require.Equal(t, config.Config{
-			App: config.App{LogLevel: "info", Host: "127.0.0.1", Port: 8080, AnonymousRead: true},
+			App: config.App{LogLevel: "info", Host: "127.0.0.1", Port: 8080, AnonymousRead: config.AnonymousLimited},
 			Metaclient: config.Metaclient{
 				LogLevel: "info", Host: "127.0.0.1", Port: 9090,
 				Dest: "http://127.0.0.1:8080", Usermap: map[string]string{},
@@ -69,7 +69,7 @@ func TestDuffy3(t *testing.T) {
 	require.Equal(t, config.Client{
 		URL: "http://127.0.0.1:18090/api/v1", AuthName: "tenant", AuthKey: "a8b9899d-b128-59a1-aa86-754920b7f5ed",
 	}, c.Client)
-	require.Equal(t, config.App{LogLevel: "warning", Host: "127.0.0.1", Port: 18090, AnonymousRead: true}, c.App)
+	require.Equal(t, config.App{LogLevel: "warning", Host: "127.0.0.1", Port: 18090, AnonymousRead: config.AnonymousLimited}, c.App)
 	require.Equal(t, "nosuchtenant", c.Metaclient.Usermap["fca07101-daea-4b8c-acb4-88ba8ae7654c"])
 	require.Len(t, c.Metaclient.Poolmap, 3)
 	require.Equal(t, config.PoolMapping{
@@ -111,7 +111,7 @@ func TestExample(t *testing.T) {
 	t.Parallel()
 	files := load(t, "testdata/example.yaml")
 	c := files.Config()
-	require.False(t, c.App.AnonymousRead)
+	require.Equal(t, config.AnonymousNone, c.App.AnonymousRead)
 	require.True(t, c.Metaclient.ErrorsV2)
 	require.True(t, c.Metaclient.SSIDAsString)
 	require.Equal(t, config.Tasks{

@@ -63,13 +63,25 @@ func readApp(s *section, d App) App {
 		LogLevel:      readLogLevel(s, d.LogLevel),
 		Host:          s.text("host", d.Host),
 		Port:          readPort(s, d.Port),
-		AnonymousRead: s.flag("anonymous-read", d.AnonymousRead),
+		AnonymousRead: readAnonymousRead(s, d.AnonymousRead),
 
 		TrustedProxies: s.networks("trusted-proxies"),
 		TLS:            readTLS(s),
 		ShutdownDelay:  s.duration("shutdown-delay", 0),
 		Metrics:        readListen(s.section("metrics")),
 	}
+}
+
+func readAnonymousRead(s *section, otherwise AnonymousRead) AnonymousRead {
+	switch s.choice("anonymous-read", "limited", "full", "true", "false") {
+	case "limited", "true":
+		return AnonymousLimited
+	case "full":
+		return AnonymousFull
+	case "false":
+		return AnonymousNone
+	}
+	return otherwise
 }
 
 func readListen(s *section) Listen {

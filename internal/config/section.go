@@ -81,6 +81,21 @@ func (s *section) oneOf(key, otherwise string, choices ...string) string {
 	return text
 }
 
+// choice reads one of several words, true and false among them whatever YAML calls
+// them. It is empty if the setting is not there or wrong.
+func (s *section) choice(key string, choices ...string) string {
+	v := s.get(key)
+	if v == nil {
+		return ""
+	}
+	text := fmt.Sprint(v.scalar)
+	if !slices.Contains(choices, text) {
+		s.fail(v, key, "expected one of %s, found %s", strings.Join(choices, ", "), v.show())
+		return ""
+	}
+	return text
+}
+
 // url reads a URL with one of the schemes.
 func (s *section) url(key, otherwise string, schemes ...string) string {
 	text := s.text(key, otherwise)
