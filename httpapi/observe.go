@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"net/url"
+	"path"
 	"strings"
 	"time"
 
@@ -107,28 +109,39 @@ func (w *statusWriter) Write(b []byte) (int, error) {
 func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // routed answers what mux has no handler for as Duffy 3 does: in JSON, and with
-// a redirection where only a slash at the end is too many.
+// a redirection where only a slash at the end is too many. A path that is not clean is
+// not found: mux would redirect it, and //host/.. leads to another host.
 func routed(mux *http.ServeMux) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if _, pattern := mux.Handler(r); pattern != "" {
-			lineOf(r.Context()).pattern = pattern
-			mux.ServeHTTP(w, r)
-			return
-		}
-		if allowed := methods(mux, r); len(allowed) > 0 {
-			w.Header().Set("Allow", strings.Join(allowed, ", "))
-			writeProblem(w, http.StatusMethodNotAllowed)
-			return
+		if isClean(r.URL.Path) {
+			if _, pattern := mux.Handler(r); pattern != "" {
+				lineOf(r.Context()).pattern = pattern
+				mux.ServeHTTP(w, r)
+				return
+			}
+			if allowed := methods(mux, r); len(allowed) > 0 {
+				w.Header().Set("Allow", strings.Join(allowed, ", "))
+				writeProblem(w, http.StatusMethodNotAllowed)
+				return
+			}
 		}
 		short := r.Clone(r.Context())
-		short.URL.Path = strings.TrimRight(r.URL.Path, "/")
-		if _, pattern := mux.Handler(short); pattern != "" && short.URL.Path != r.URL.Path {
-			short.URL.RawPath = ""
-			http.Redirect(w, r, short.URL.RequestURI(), http.StatusTemporaryRedirect)
-			return
+		short.URL = &url.URL{Path: strings.TrimRight(r.URL.Path, "/"), RawQuery: r.URL.RawQuery}
+		if short.URL.Path != r.URL.Path && isClean(short.URL.Path) {
+			if _, pattern := mux.Handler(short); pattern != "" {
+				http.Redirect(w, r, short.URL.String(), http.StatusTemporaryRedirect)
+				return
+			}
 		}
 		writeProblem(w, http.StatusNotFound)
 	})
+}
+
+// isClean tells whether path is absolute, without empty, . and .. elements but for a
+// slash at the end.
+func isClean(p string) bool {
+	clean := path.Clean(p)
+	return strings.HasPrefix(p, "/") && (p == clean || p == clean+"/" && clean != "/")
 }
 
 func methods(mux *http.ServeMux, r *http.Request) []string {
