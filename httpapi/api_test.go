@@ -33,6 +33,7 @@ type stage struct {
 	log               *bytes.Buffer
 	admin, alice, bob login
 	db                *bun.DB
+	handler           http.Handler
 }
 
 type login struct{ name, key string }
@@ -62,7 +63,8 @@ func newStage(t *testing.T, change ...func(*httpapi.Config)) *stage {
 	for _, c := range change {
 		c(&cfg)
 	}
-	server := httptest.NewServer(httpapi.New(cfg))
+	s.handler = httpapi.New(cfg)
+	server := httptest.NewServer(s.handler)
 	t.Cleanup(server.Close)
 	s.url = server.URL
 	for who, l := range map[string]*login{"admin": &s.admin, "alice": &s.alice, "bob": &s.bob} {

@@ -92,9 +92,9 @@ func New(cfg Config) http.Handler {
 	a.nodes(v1)
 	a.tenants(v1)
 	describeProblems(root.OpenAPI())
-	mux.Handle("/docs/", docs())
+	mux.Handle("GET /docs/", docs())
 	a.monitor(mux)
-	return a.observe(routed(mux))
+	return a.observe(a.sameOrigin(routed(mux)))
 }
 
 func (a *api) humaConfig() huma.Config {

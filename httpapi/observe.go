@@ -59,6 +59,7 @@ func (a *api) observe(next http.Handler) http.Handler {
 		l := &line{id: uuid.NewString(), from: remote(r, a.TrustedProxies)}
 		ctx := context.WithValue(r.Context(), lineKey{}, l)
 		w.Header().Set("X-Request-Id", l.id)
+		setHeaders(w.Header(), r, a.TrustedProxies)
 		defer func() {
 			if p := recover(); p != nil {
 				if p == http.ErrAbortHandler {
@@ -156,8 +157,10 @@ func methods(mux *http.ServeMux, r *http.Request) []string {
 	return allowed
 }
 
-func writeProblem(w http.ResponseWriter, status int) {
+func writeProblem(w http.ResponseWriter, status int) { writeDetail(w, status, http.StatusText(status)) }
+
+func writeDetail(w http.ResponseWriter, status int, detail string) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(newError(status, http.StatusText(status)).Problem)
+	_ = json.NewEncoder(w).Encode(newError(status, detail).Problem)
 }

@@ -15,20 +15,25 @@ var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustPa
 // made up. The zero address is that of this machine without a network, by a Unix
 // socket or within the process.
 func remote(r *http.Request, trusted []netip.Prefix) netip.Addr {
-	if trusted == nil {
-		trusted = loopback
-	}
 	from := addressOf(r.RemoteAddr)
 	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
 	for _, hop := range slices.Backward(hops) {
-		proxy := slices.ContainsFunc(trusted, func(p netip.Prefix) bool { return p.Contains(from) })
 		before := addressOf(hop)
-		if from.IsValid() && !proxy || !before.IsValid() {
+		if !isProxy(from, trusted) || !before.IsValid() {
 			break
 		}
 		from = before
 	}
 	return from
+}
+
+// isProxy tells whether what comes from an address is believed of where it came from
+// before. That from this machine without a network is.
+func isProxy(from netip.Addr, trusted []netip.Prefix) bool {
+	if trusted == nil {
+		trusted = loopback
+	}
+	return !from.IsValid() || slices.ContainsFunc(trusted, func(p netip.Prefix) bool { return p.Contains(from) })
 }
 
 // addressOf reads an address with or without a port. It is the zero address if

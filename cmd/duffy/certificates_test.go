@@ -85,6 +85,19 @@ func (a *authority) shown(address string, version uint16) (int64, error) {
 	return conn.ConnectionState().PeerCertificates[0].SerialNumber.Int64(), nil
 }
 
+// header returns the header of the answer to a GET by HTTPS.
+func (a *authority) header(t *testing.T, url string) http.Header {
+	t.Helper()
+	pool := x509.NewCertPool()
+	pool.AddCert(a.cert)
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}
+	defer transport.CloseIdleConnections()
+	res, err := (&http.Client{Transport: transport, Timeout: patience}).Get(url)
+	require.NoError(t, err)
+	require.NoError(t, res.Body.Close())
+	return res.Header
+}
+
 func (a *authority) requireShown(t *testing.T, address string, serial int64) {
 	t.Helper()
 	require.EventuallyWithT(t, func(c *assert.CollectT) {
@@ -156,6 +169,12 @@ client: {url: "https://127.0.0.1:%[1]d/api/v1", auth: {name: tenant, key: %[6]s}
 	copyFile(t, keys[5], key)
 	a.requireShown(t, address, 5)
 	require.NotContains(t, s.stderr.String(), "PRIVATE KEY")
+	for _, url := range []string{"https://" + address + "/api/v1/pools", "https://" + oldAddress + "/Inventory"} {
+		header := a.header(t, url)
+		require.NotEmpty(t, header.Get("Strict-Transport-Security"), url)
+		require.Equal(t, "no-store", header.Get("Cache-Control"), url)
+		require.Equal(t, "no-referrer", header.Get("Referrer-Policy"), "keys are in the URLs of the legacy API")
+	}
 
 	program := func(trust string, args ...string) (stdout, stderr string, err error) {
 		ctx, cancel := context.WithTimeout(t.Context(), patience)

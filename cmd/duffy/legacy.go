@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"slices"
 
+	"github.com/duffy-ci/duffy/httpapi"
 	"github.com/duffy-ci/duffy/internal/config"
 	"github.com/duffy-ci/duffy/legacy"
 )
@@ -115,5 +116,5 @@ func (s *legacyService) serve(ctx context.Context, flags listenFlags) error {
 	}
 	s.printf(" * Starting Duffy Metaclient for Legacy Support...\n"+
 		" * Host address        : %s\n * Port number         : %d\n * Destination address : %s\n", l.host, l.port, withoutPassword(s.Dest))
-	return l.serve(ctx, s.handler, s.log)
+	return l.serve(ctx, httpapi.Headers(s.handler, nil), s.log)
 }
