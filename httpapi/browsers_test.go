@@ -96,10 +96,29 @@ func TestDocsInABrowser(t *testing.T) {
 	b.Click(t, "#operations-pools-list-pools .try-out__btn")
 	b.Click(t, "#operations-pools-list-pools .execute")
 	require.Contains(t, b.Text(t, "#operations-pools-list-pools .live-responses-table tbody"), `"fill-level": 3`)
+	b.Click(t, ".auth-wrapper .authorize")
+	require.Contains(t, b.Text(t, ".auth-container"), "Username")
 	require.Empty(t, b.Complaints(t))
 
 	b.Run(t, `const script = document.createElement("script"); script.textContent = "window.ran = true";
 		document.body.append(script); return "";`)
 	require.Equal(t, "undefined", b.Run(t, `return String(window.ran)`), "the policy forbids inline scripts")
 	require.NotEmpty(t, b.Complaints(t), "the browser tells violations of the policy")
+}
+
+// TestNothingIsFramed has a page elsewhere show the docs and the API in frames, to have
+// an administrator click there without knowing.
+func TestNothingIsFramed(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	b := browsertest.New(t)
+	for _, path := range []string{"/docs/", "/api/v1/pools", "/nosuch"} {
+		page := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "text/html")
+			fmt.Fprintf(w, `<p>here</p><iframe src="%s"></iframe>`, s.url+path)
+		}))
+		b.Open(t, page.URL)
+		require.Contains(t, strings.Join(b.Complaints(t), "\n"), "frame-ancestors 'none'", path)
+		page.Close()
+	}
 }

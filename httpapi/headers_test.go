@@ -34,6 +34,7 @@ func TestEveryAnswerIsHardened(t *testing.T) {
 		{s, s.alice, "POST", "/api/v1/tenants", 422},
 		{s, nobody, "GET", "/api/v1/tenants", 401},
 		{s, s.alice, "DELETE", "/api/v1/tenants", 405},
+		{s, nobody, "OPTIONS", "/api/v1/tenants", 405},
 		{s, nobody, "GET", "/api/v1/nosuch", 404},
 		{s, nobody, "GET", "/api/v1/pools/", 307},
 		{s, nobody, "GET", "//api/v1/pools", 404},
@@ -82,6 +83,7 @@ func requireHardened(t *testing.T, h http.Header, where string) {
 	require.Equal(t, []string{"no-referrer"}, h["Referrer-Policy"], where)
 	require.Contains(t, []string{"no-store", "no-cache"}, h.Get("Cache-Control"), where)
 	require.NotContains(t, h, "Strict-Transport-Security", where)
+	require.NotContains(t, h, "Access-Control-Allow-Origin", where)
 }
 
 // TestTransportSecurity tells browsers to stay with HTTPS, if it is HTTPS that they use.

@@ -98,7 +98,8 @@ func (e *ConfigError) Error() string { return strings.Join(e.Path, ".") + ": " +
 func (e *ConfigError) Unwrap() error { return e.Err }
 
 // New returns a handler of the legacy API, which is safe for concurrent use. It
-// may be mounted in any mux under / or at /Node/ and /Inventory. No connection is
+// may be mounted in any mux under / or at /Node/ and /Inventory. Keys are in its URLs:
+// Headers of package httpapi keeps browsers from passing them on. No connection is
 // made yet. Its error joins a [*ConfigError] for each template and regular
 // expression that is none.
 func New(cfg Config) (http.Handler, error) {

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -42,6 +43,12 @@ func FuzzQuery(f *testing.F) {
 			require.NotEmpty(t, w.Header().Get("X-Request-Id"))
 			require.NotContains(t, log.String(), "0f0f0f0f-4b")
 		}
+		req := httptest.NewRequest(http.MethodGet, "/Node/get/", nil)
+		req.URL.RawQuery = query
+		w := httptest.NewRecorder()
+		handler.ServeHTTP(w, req)
+		location, _, _ := strings.Cut(w.Header().Get("Location"), "?")
+		require.Equal(t, "../get", location, "redirects stay on the host")
 	})
 }
 

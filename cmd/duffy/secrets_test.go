@@ -271,6 +271,9 @@ nodepools:
 	for _, path := range []string{"/api/v1/nodes", "/api/v1/pools", "/api/v1/pools/p", "/openapi.json"} {
 		s.hear(path, askUntil(t, rest+path))
 	}
+	nodes := askUntil(t, strings.Replace(rest, "://", "://admin:"+testKey("admin")+"@", 1)+"/api/v1/nodes")
+	require.Contains(t, nodes, `"error":`, "an administrator sees why nodes failed")
+	s.hear("nodes as an administrator sees them", nodes)
 	service.stop()
 	service.requireStopped(t)
 	s.hear("the service", service.stdout.String()+service.stderr.String())
