@@ -16,6 +16,7 @@ import (
 	"github.com/duffy-ci/duffy/httpapi/apiv1"
 	"github.com/duffy-ci/duffy/internal/duration"
 	"github.com/duffy-ci/duffy/internal/fault"
+	"github.com/duffy-ci/duffy/internal/foreign"
 	"github.com/duffy-ci/duffy/tenant"
 )
 
@@ -51,7 +52,7 @@ func (p *program) about(ctx context.Context, what string, fn func(*duffy.Duffy) 
 	if errors.As(err, &f) {
 		detail = f.Detail
 	}
-	fmt.Fprintf(p.stderr, "ERROR: %s\nERROR DETAIL: %s\n", what, detail)
+	fmt.Fprintf(p.stderr, "ERROR: %s\nERROR DETAIL: %s\n", foreign.Escape(what), foreign.Escape(detail))
 	return exitError(exitFailure)
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/duffy-ci/duffy"
 	"github.com/duffy-ci/duffy/internal/completion"
 	"github.com/duffy-ci/duffy/internal/config"
+	"github.com/duffy-ci/duffy/internal/foreign"
 )
 
 // A program is what commands share: the global flags and what depends on them.
@@ -207,4 +208,12 @@ func (p *program) open(ctx context.Context) (*duffy.Duffy, error) {
 	return p.assemble(ctx, cfg, p.logger("warning"))
 }
 
-func (p *program) printf(format string, args ...any) { fmt.Fprintf(p.stdout, format, args...) }
+// printf prints to standard output. Strings among args stay in their line.
+func (p *program) printf(format string, args ...any) {
+	for i, arg := range args {
+		if text, ok := arg.(string); ok {
+			args[i] = foreign.Escape(text)
+		}
+	}
+	fmt.Fprintf(p.stdout, format, args...)
+}

@@ -14,7 +14,7 @@ func LogHandler(h slog.Handler) slog.Handler { return logHandler{h} }
 type logHandler struct{ slog.Handler }
 
 func (h logHandler) Handle(ctx context.Context, r slog.Record) error {
-	escaped := slog.NewRecord(r.Time, r.Level, escape(r.Message), r.PC)
+	escaped := slog.NewRecord(r.Time, r.Level, Escape(r.Message), r.PC)
 	r.Attrs(func(a slog.Attr) bool {
 		escaped.AddAttrs(escapeAttr(a))
 		return true
@@ -36,7 +36,7 @@ func escapeAttr(a slog.Attr) slog.Attr {
 	v := a.Value.Resolve()
 	switch v.Kind() {
 	case slog.KindString:
-		v = slog.StringValue(escape(v.String()))
+		v = slog.StringValue(Escape(v.String()))
 	case slog.KindGroup:
 		var group []slog.Attr
 		for _, inner := range v.Group() {
@@ -46,9 +46,9 @@ func escapeAttr(a slog.Attr) slog.Attr {
 	case slog.KindAny:
 		switch any := v.Any().(type) {
 		case error:
-			v = slog.StringValue(escape(any.Error()))
+			v = slog.StringValue(Escape(any.Error()))
 		case fmt.Stringer:
-			v = slog.StringValue(escape(any.String()))
+			v = slog.StringValue(Escape(any.String()))
 		}
 	}
 	return slog.Attr{Key: a.Key, Value: v}

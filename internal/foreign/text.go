@@ -27,7 +27,7 @@ const textMax = 1000
 // Line returns text in one line: runs of white space become one space.
 func Line(text string) Text {
 	text = text[:min(len(text), 8*textMax)]
-	escaped := escape(strings.Join(strings.Fields(text), " "))
+	escaped := Escape(strings.Join(strings.Fields(text), " "))
 	if short := first(textMax, escaped); short != escaped {
 		escaped = short + "..."
 	}
@@ -54,9 +54,9 @@ func (t Text) LogValue() slog.Value { return slog.StringValue(t.escaped) }
 // MarshalJSON implements [json.Marshaler].
 func (t Text) MarshalJSON() ([]byte, error) { return json.Marshal(t.escaped) }
 
-// escape returns text with what is not printable as JSON writes it: control
-// characters, and those that change the direction of text or cannot be seen.
-func escape(text string) string {
+// Escape returns text in one line, with what is not printable as JSON writes it:
+// control characters, and those that change the direction of text or cannot be seen.
+func Escape(text string) string {
 	if printable(text) {
 		return text
 	}
