@@ -55,7 +55,7 @@ func LoadConfig(paths ...string) (Config, error) {
 	}
 	cfg.SSH = ssh.Config{
 		User: c.SSH.User, Port: c.SSH.Port, KeyFiles: c.SSH.KeyFiles, Agent: c.SSH.Agent,
-		PinHostKeys: c.SSH.PinHostKeys, ConnectTimeout: c.SSH.ConnectTimeout, CommandTimeout: c.SSH.CommandTimeout,
+		HostKeys: backend.HostKeys(c.SSH.HostKeys), ConnectTimeout: c.SSH.ConnectTimeout, CommandTimeout: c.SSH.CommandTimeout,
 	}
 	// A playbook that waits for another one would do so on its own time.
 	cfg.Ansible.Concurrency = cmp.Or(c.Ansible.Concurrency, cfg.LongWorkers)

@@ -59,7 +59,8 @@ type Contextualizer interface {
 	// key may or may not be on the node.
 	Contextualize(ctx context.Context, node Node, sshKey string) error
 
-	// Decontextualize locks out whoever Contextualize let in.
+	// Decontextualize locks out whoever Contextualize let in. It succeeds only if it
+	// is sure of that.
 	Decontextualize(ctx context.Context, node Node) error
 }
 
@@ -102,6 +103,12 @@ type Node struct {
 	// contextualizer how to reach the node, see
 	// [github.com/duffy-ci/duffy/backend/ssh].
 	Provision map[string]any
+
+	// Inspection is what an [Inspector] saw, nil if none did. HostKeys is what the
+	// node's pool has a contextualizer accept, empty if that is up to it. Backends
+	// have no use for them.
+	Inspection *Inspection
+	HostKeys   HostKeys
 }
 
 // A SettingError says which setting of a pool is wrong.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
+	"encoding/json"
 	"strings"
 	"testing"
 
@@ -27,16 +28,24 @@ type Access struct {
 	// ServiceKey, if not nil, is the key by which Duffy itself logs in to the
 	// nodes. The suite sees that it always can.
 	ServiceKey ssh.Signer
+
+	// LetIn, if not nil, lets the holder of key log in to node as a tenant does who
+	// wants to come back. The suite sees that a [backend.Inspector] notices.
+	LetIn func(t *testing.T, node backend.Node, key ssh.Signer)
 }
 
 // RunContextualizer tests a contextualizer. It calls open once for each of a few
-// subtests, which run one after the other.
+// subtests, which run one after the other. The last three pass where it is no
+// [backend.Inspector].
 func RunContextualizer(t *testing.T, open func(t *testing.T) Access) {
 	t.Run("InAndOut", func(t *testing.T) { testInAndOut(t, open(t)) })
 	t.Run("NextTenant", func(t *testing.T) { testNextTenant(t, open(t)) })
 	t.Run("SeveralKeys", func(t *testing.T) { testSeveralKeys(t, open(t)) })
 	t.Run("SeveralNodes", func(t *testing.T) { testSeveralNodes(t, open(t)) })
 	t.Run("ContextCancelled", func(t *testing.T) { testContextCancelled(t, open(t)) })
+	t.Run("Inspected", func(t *testing.T) { testInspected(t, open(t)) })
+	t.Run("AnotherNodeAnswers", func(t *testing.T) { testAnotherNodeAnswers(t, open(t)) })
+	t.Run("TenantLetsItselfIn", func(t *testing.T) { testTenantLetsItselfIn(t, open(t)) })
 }
 
 func testInAndOut(t *testing.T, a Access) {
@@ -102,6 +111,83 @@ func testContextCancelled(t *testing.T, a Access) {
 	require.Error(t, a.Contextualizer.Decontextualize(cancelled, node), "Decontextualize with a cancelled context")
 	a.decontextualize(t, node)
 	a.requireAccess(t, false, node, tenant)
+}
+
+// testInspected has a node inspected whenever that may happen: what is seen does not
+// depend on tenants.
+func testInspected(t *testing.T, a Access) {
+	inspector, ok := a.Contextualizer.(backend.Inspector)
+	if !ok {
+		return
+	}
+	node, tenant := a.Nodes[0], NewKey(t)
+	seen := inspect(t, inspector, node)
+	require.Equal(t, seen, inspect(t, inspector, node))
+	a.contextualize(t, node, PublicKey(tenant))
+	require.Equal(t, seen, inspect(t, inspector, node))
+
+	node.Inspection = &seen
+	a.contextualize(t, node, PublicKey(tenant))
+	a.requireAccess(t, true, node, tenant)
+	for range 2 {
+		a.decontextualize(t, node)
+		a.requireAccess(t, false, node, tenant)
+	}
+	require.Equal(t, seen, inspect(t, inspector, node))
+}
+
+func testAnotherNodeAnswers(t *testing.T, a Access) {
+	inspector, ok := a.Contextualizer.(backend.Inspector)
+	if !ok {
+		return
+	}
+	node, tenant := a.Nodes[0], NewKey(t)
+	another := inspect(t, inspector, a.Nodes[1])
+	a.contextualize(t, node, PublicKey(tenant))
+	node.Inspection, node.HostKeys = &another, backend.FirstHostKey
+	require.Error(t, a.Contextualizer.Contextualize(t.Context(), node, PublicKey(NewKey(t))), "Contextualize of another node")
+	require.Error(t, a.Contextualizer.Decontextualize(t.Context(), node), "Decontextualize of another node")
+	a.requireAccess(t, true, node, tenant)
+
+	node.HostKeys = backend.AnyHostKey
+	a.contextualize(t, node, PublicKey(tenant))
+	node.Inspection = nil
+	a.decontextualize(t, node)
+	a.requireAccess(t, false, node, tenant)
+}
+
+func testTenantLetsItselfIn(t *testing.T, a Access) {
+	inspector, ok := a.Contextualizer.(backend.Inspector)
+	if !ok || a.LetIn == nil {
+		return
+	}
+	node, tenant := a.Nodes[0], NewKey(t)
+	seen := inspect(t, inspector, node)
+	node.Inspection = &seen
+	a.contextualize(t, node, PublicKey(tenant))
+	a.LetIn(t, node, NewKey(t))
+	require.NotEqual(t, seen, inspect(t, inspector, node))
+	for range 2 {
+		require.Error(t, a.Contextualizer.Decontextualize(t.Context(), node), "Decontextualize of a node that is still open to its tenant")
+		a.requireAccess(t, false, node, tenant)
+	}
+	node.Inspection = nil
+	a.decontextualize(t, node)
+}
+
+// inspect inspects a node. What is seen survives the way through the database.
+func inspect(t *testing.T, inspector backend.Inspector, node backend.Node) backend.Inspection {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	seen, err := inspector.Inspect(ctx, node)
+	require.NoError(t, err)
+	text, err := json.Marshal(seen)
+	require.NoError(t, err)
+	var stored backend.Inspection
+	require.NoError(t, json.Unmarshal(text, &stored))
+	require.Equal(t, seen, stored)
+	return seen
 }
 
 func (a Access) contextualize(t *testing.T, node backend.Node, sshKey string) {

@@ -169,7 +169,7 @@ func read(t *testing.T, file string) string {
 func binDir(t *testing.T, shell string) string {
 	t.Helper()
 	dir := t.TempDir()
-	for _, name := range []string{"sh", "cat", "cp", "ls", "mkdir", "mv", "readlink", "rm"} {
+	for _, name := range []string{"sh", "cat", "cp", "id", "ls", "mkdir", "mv", "readlink", "rm"} {
 		target := shell
 		if name != "sh" && shell != "busybox" {
 			target = name

@@ -18,7 +18,7 @@ func FuzzTarget(f *testing.F) {
 	f.Add("::1", "\x00", "65536", "|1|abc= "+key[:30])
 	f.Add("", "core", " 2222 ", "")
 	f.Fuzz(func(t *testing.T, address, user, port, hostKey string) {
-		c := &Contextualizer{config: Config{User: "root", Port: 22, PinHostKeys: true}}
+		c := &Contextualizer{config: Config{User: "root", Port: 22, HostKeys: backend.PinnedHostKeys}}
 		for _, keys := range []any{hostKey, []any{hostKey, 5, nil}, []string{hostKey}} {
 			to, err := c.target(backend.Node{IPAddr: address, Provision: map[string]any{
 				"ssh_user": user, "ssh_port": port, "ssh_host_key": keys,
@@ -27,13 +27,13 @@ func FuzzTarget(f *testing.F) {
 				continue
 			}
 			require.NotEmpty(t, to.user)
-			require.NotEmpty(t, to.hostKeys)
-			check := hostCheck{accept: to.hostKeys}
-			for _, key := range to.hostKeys {
-				require.NoError(t, check.check("", nil, key))
+			require.NotEmpty(t, to.host.accept)
+			for _, key := range to.host.accept {
+				check := hostCheck{accept: to.host.accept}
+				require.NoError(t, check.check(key))
 				again, err := gossh.ParsePublicKey(key.Marshal())
 				require.NoError(t, err)
-				require.NoError(t, check.check("", nil, again))
+				require.NoError(t, check.check(again))
 			}
 		}
 	})

@@ -9,7 +9,13 @@
 // and everything from that line on is removed when the node is taken back or
 // handed out again, as Duffy 3 did it. Duffy's own key must be above that line,
 // or be let in by other means. The node needs a POSIX shell, whatever the login
-// shell of the user is.
+// shell of the user is, and proves that the file is as it should be by what it
+// prints, not by an exit status. Of symbolic links those are followed that lead to
+// a file of the user's within its home directory. A file of more than 1 MiB is left
+// alone.
+//
+// Nodes are in other people's hands: what one sends is limited to 128 KiB and what it
+// prints to half of that, and the time of a call by [Config].
 //
 // What provisioning told about a node (see [backend.Node]) decides how it is
 // reached: "ssh_user" and "ssh_port", a number or a string of digits, override
@@ -21,14 +27,12 @@ package ssh
 import (
 	"cmp"
 	"context"
-	_ "embed"
 	"fmt"
-	"io"
 	"log/slog"
+	"net"
 	"strings"
 	"time"
 
-	"al.essio.dev/pkg/shellescape"
 	gossh "golang.org/x/crypto/ssh"
 
 	"github.com/duffy-ci/duffy/backend"
@@ -49,10 +53,9 @@ type Config struct {
 	KeyFiles []string
 	Agent    string
 
-	// PinHostKeys refuses nodes whose host key is not the one that provisioning
-	// told. By default, as in Duffy 3, host keys are not checked: nodes are
-	// reinstalled all the time.
-	PinHostKeys bool
+	// HostKeys says which host keys are accepted where [backend.Node] does not;
+	// default: backend.FirstHostKey. Nodes that were never inspected may have any.
+	HostKeys backend.HostKeys
 
 	ConnectTimeout time.Duration // for connecting and logging in; default: 10 s
 	CommandTimeout time.Duration // for what is done once logged in; default: 30 s
@@ -64,6 +67,7 @@ type Config struct {
 type Contextualizer struct {
 	config Config
 	keys   keyring
+	dial   func(ctx context.Context, network, addr string) (net.Conn, error)
 }
 
 // New reads the key files. It fails if one that was given cannot be read or
@@ -71,6 +75,7 @@ type Contextualizer struct {
 func New(config Config) (*Contextualizer, error) {
 	config.User = cmp.Or(config.User, "root")
 	config.Port = cmp.Or(config.Port, 22)
+	config.HostKeys = cmp.Or(config.HostKeys, backend.FirstHostKey)
 	config.ConnectTimeout = cmp.Or(config.ConnectTimeout, 10*time.Second)
 	config.CommandTimeout = cmp.Or(config.CommandTimeout, 30*time.Second)
 	if config.Logger == nil {
@@ -80,91 +85,60 @@ func New(config Config) (*Contextualizer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Contextualizer{config, keys}, nil
+	return &Contextualizer{config, keys, new(net.Dialer).DialContext}, nil
 }
 
 // Contextualize puts sshKey in the place of all tenants' keys on node. It takes
 // the key as it is, several lines and comments included: that a key makes sense
 // is checked where tenants get theirs.
 func (c *Contextualizer) Contextualize(ctx context.Context, node backend.Node, sshKey string) error {
-	return c.setTenant(ctx, node, plainLines(sshKey))
-}
-
-// Decontextualize removes all tenants' keys from node.
-func (c *Contextualizer) Decontextualize(ctx context.Context, node backend.Node) error {
-	return c.setTenant(ctx, node, "")
-}
-
-func (c *Contextualizer) setTenant(ctx context.Context, node backend.Node, keys string) error {
-	start := time.Now()
-	to, err := c.target(node)
-	if err != nil {
-		return fmt.Errorf("node %d: %w", node.ID, err)
-	}
-	client, err := c.connect(ctx, to)
-	if err != nil {
-		return fmt.Errorf("node %d: cannot log in as %s: %w", node.ID, to, err)
-	}
-	defer client.Close()
-	if err := c.run(ctx, client, "tenant="+shellescape.Quote(keys)+"\n"+authorizedKeysScript); err != nil {
-		return fmt.Errorf("node %d: cannot change authorized_keys of %s: %w", node.ID, to, err)
-	}
-	c.config.Logger.DebugContext(ctx, "changed authorized_keys", "node", node.ID, "login", to.String(),
-		"tenant", keys != "", "took", time.Since(start))
-	return nil
-}
-
-//go:embed authorized_keys.sh
-var authorizedKeysScript string
-
-// run lets the node run script. The script goes to the standard input of a shell,
-// since command lines are there for everybody to see and mean different things
-// to different login shells.
-func (c *Contextualizer) run(ctx context.Context, client *gossh.Client, script string) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, c.config.CommandTimeout,
-		fmt.Errorf("it takes longer than %s", c.config.CommandTimeout))
-	defer cancel()
-	stop := context.AfterFunc(ctx, func() { client.Close() })
-	defer stop()
-
-	session, err := client.NewSession()
-	var said output
-	if err == nil {
-		session.Stdin, session.Stdout, session.Stderr = inTime(ctx, strings.NewReader(script)), &said, &said
-		err = session.Run("exec sh")
-	}
-	if err != nil && ctx.Err() != nil {
-		err = context.Cause(ctx)
-	}
-	if text := said.String(); err != nil && text != "" {
-		err = fmt.Errorf("%w: %s", err, text)
-	}
+	_, err := c.login(ctx, node, newScript(plainLines(sshKey), false))
 	return err
 }
 
-// inTime returns r for as long as ctx lasts by the clock, whether anybody has
-// noticed that it is over or not: a process that was stopped, and goes on when
-// others have taken over the node, must not do anything to it.
-func inTime(ctx context.Context, r io.Reader) io.Reader {
-	return readerFunc(func(p []byte) (int, error) {
-		if end, ok := ctx.Deadline(); ok && time.Now().After(end) {
-			return 0, context.DeadlineExceeded
-		}
-		return r.Read(p)
-	})
+// Decontextualize removes all tenants' keys from node. It fails if other keys were
+// added or removed since node.Inspection, unless Duffy logged in as another user
+// then.
+func (c *Contextualizer) Decontextualize(ctx context.Context, node backend.Node) error {
+	now, err := c.login(ctx, node, newScript("", false))
+	if err != nil {
+		return err
+	}
+	then := node.Inspection
+	if then == nil || then.User != now.User || then.AuthorizedKeysSHA256 == "" || then.AuthorizedKeysSHA256 == now.AuthorizedKeysSHA256 {
+		return nil
+	}
+	return fmt.Errorf("node %d: authorized_keys of %s has other keys above those of tenants than before a tenant had access", node.ID, now.User)
 }
 
-type readerFunc func([]byte) (int, error)
+// Inspect returns the host key of node and a hash of the keys that are not tenants'.
+// It implements [backend.Inspector].
+func (c *Contextualizer) Inspect(ctx context.Context, node backend.Node) (backend.Inspection, error) {
+	return c.login(ctx, node, newScript("", true))
+}
 
-func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
-
-// plainLines returns keys with the line ends of Unix and without control
-// characters, which no authorized_keys file has a use for.
-func plainLines(keys string) string {
-	return strings.TrimSpace(strings.Map(func(r rune) rune {
-		if r < ' ' && r != '\n' && r != '\t' || r == 0x7f {
-			return -1
-		}
-		return r
-	}, keys))
+// login logs in to node, has it run s and returns what there is.
+func (c *Contextualizer) login(ctx context.Context, node backend.Node, s script) (backend.Inspection, error) {
+	start := time.Now()
+	to, err := c.target(node)
+	if err != nil {
+		return backend.Inspection{}, fmt.Errorf("node %d: %w", node.ID, err)
+	}
+	ctx, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	client, err := c.connect(ctx, fail, to)
+	if err != nil {
+		return backend.Inspection{}, fmt.Errorf("node %d: cannot log in as %s: %w", node.ID, to, nodeError{err})
+	}
+	defer client.Close()
+	others, err := c.run(ctx, client, s)
+	if err != nil {
+		return backend.Inspection{}, fmt.Errorf("node %d: cannot %s authorized_keys of %s: %w", node.ID, s.verb(), to, nodeError{err})
+	}
+	c.config.Logger.DebugContext(ctx, "logged in", "node", node.ID, "login", to.String(),
+		"authorized_keys", s.verb(), "tenant", s.tenant != "", "took", time.Since(start))
+	return backend.Inspection{
+		User: to.user, Port: to.port, AuthorizedKeysSHA256: others,
+		HostKeys: []string{strings.TrimSpace(string(gossh.MarshalAuthorizedKey(to.host.seen)))},
+	}, nil
 }

@@ -37,6 +37,7 @@ type sshdConfig struct {
 	shell    string // root's login shell; default: /bin/sh
 	path     string // the PATH of sessions
 	keysFile string // what AuthorizedKeysFile is set to; default: the usual one
+	options  string // more lines of sshd_config, where $HOME is root's
 	prepare  string // a shell script that root runs in $HOME before the server starts
 }
 
@@ -82,6 +83,7 @@ func startSSHD(t testing.TB, config sshdConfig) *sshd {
 		"StrictModes yes",
 		"AuthorizedKeysFile " + cmp.Or(config.keysFile, ".ssh/authorized_keys"),
 		"MaxStartups 100",
+		strings.ReplaceAll(config.options, "$HOME", d.home),
 	}
 	if config.path != "" {
 		options = append(options, "SetEnv PATH="+config.path)

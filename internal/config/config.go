@@ -141,9 +141,7 @@ type SSH struct {
 	KeyFiles []string // of private keys
 	Agent    string   // the socket of an ssh-agent
 
-	// PinHostKeys refuses nodes whose host key is not the one that provisioning
-	// told. Duffy 3 took any.
-	PinHostKeys bool
+	HostKeys string // "any", "first-use" or "pinned"
 
 	ConnectTimeout time.Duration
 	CommandTimeout time.Duration

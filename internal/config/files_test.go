@@ -123,7 +123,7 @@ func TestExample(t *testing.T) {
 	require.Equal(t, config.Defaults{SessionLifetime: 6 * time.Hour, SessionLifetimeMax: 36 * time.Hour, NodeQuota: 5}, c.Defaults)
 	require.Equal(t, config.SSH{
 		User: "admin", Port: 2222, KeyFiles: []string{"/etc/duffy/id_ed25519"}, Agent: "/run/agent",
-		PinHostKeys: true, ConnectTimeout: 2500 * time.Millisecond, CommandTimeout: 20 * time.Second,
+		HostKeys: "pinned", ConnectTimeout: 2500 * time.Millisecond, CommandTimeout: 20 * time.Second,
 	}, c.SSH)
 	require.Equal(t, config.Ansible{Concurrency: 4}, c.Ansible)
 

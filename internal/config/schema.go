@@ -194,9 +194,12 @@ func readSSH(s *section) SSH {
 		User:           s.text("user", ""),
 		Port:           readPort(s, 0),
 		Agent:          s.text("agent", ""),
-		PinHostKeys:    s.oneOf("host-keys", "ignore", "ignore", "pinned") == "pinned",
+		HostKeys:       s.oneOf("host-keys", "", "any", "first-use", "pinned", "ignore"),
 		ConnectTimeout: s.duration("connect-timeout", 0),
 		CommandTimeout: s.duration("command-timeout", 0),
+	}
+	if ssh.HostKeys == "ignore" { // an older name
+		ssh.HostKeys = "any"
 	}
 	files := s.list("key-files")
 	for _, index := range files.keys() {
