@@ -131,7 +131,7 @@ func TestNothingIsProvenByExitStatus(t *testing.T) {
 // TestTalkativeShells print before they do as they are told.
 func TestTalkativeShells(t *testing.T) {
 	t.Parallel()
-	d := startSSHD(t, sshdConfig{shell: "/bin/bash", prepare: `echo 'seq 2000; printf "no end of line"; seq 100 >&2' >.bashrc`})
+	d := startSSHD(t, sshdConfig{shell: "/bin/bash", prepare: `echo 'seq 2000; printf "no end of line"; seq 100 >&2; trap "echo bye" EXIT' >.bashrc`})
 	c := open(t, ssh.Config{KeyFiles: []string{d.file}})
 	tenant := backendtest.NewKey(t)
 	require.NoError(t, c.Contextualize(t.Context(), d.node, backendtest.PublicKey(tenant)))

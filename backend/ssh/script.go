@@ -54,22 +54,18 @@ var errUnproven = errors.New("the node was given a script for sh that it did not
 	"a forced command or a login shell's startup file may be in the way")
 
 // others returns the hash of the keys that are not tenants', as a node prints them
-// that ran s; empty if there are too many. Anything may be printed before.
+// that ran s; empty if there are too many. Anything may be printed before and after.
 func (s script) others(printed string) (hash string, err error) {
 	mark := "\n" + s.nonce + s.proof + " "
-	begin := strings.LastIndex(printed, mark+"has")
-	if begin < 0 || !strings.HasSuffix(printed, mark+"ends\n") {
+	_, printed, began := strings.Cut(printed, mark+"has")
+	keys, _, ended := strings.Cut(printed, mark+"ends\n")
+	if !began || !ended {
 		return "", errUnproven
 	}
-	printed = strings.TrimSuffix(printed[begin+len(mark):], mark+"ends\n")
-	if printed == "has too much" {
+	if keys == " too much" {
 		return "", nil
 	}
-	keys, ok := strings.CutPrefix(printed, "has\n")
-	if !ok {
-		return "", errUnproven
-	}
-	sum := sha256.Sum256([]byte(keys))
+	sum := sha256.Sum256([]byte(strings.TrimPrefix(keys, "\n")))
 	return hex.EncodeToString(sum[:]), nil
 }
 
