@@ -50,6 +50,16 @@ type Config struct {
 	// OnInterrupted is OnInterruptedFail if empty.
 	OnInterrupted string
 
+	// HostKeys says which host keys the contextualizer accepts of the pool's nodes;
+	// empty leaves it to the contextualizer.
+	HostKeys backend.HostKeys
+
+	// Reinstalls tells that nothing of what a tenant did to a reusable node is left
+	// when the next one gets it. nil means that the backend sees to it when it
+	// deprovisions nodes, unless it is a [backend.Keeper] and says otherwise. A node
+	// that is not reinstalled is reused only if its tenant is provably locked out.
+	Reinstalls *bool
+
 	// Backend names the backend, Settings is the section of that name, see
 	// [backend.Pool].
 	Backend  string
@@ -62,6 +72,16 @@ type Config struct {
 
 // Reuses tells whether the pool's nodes go back to be provisioned again.
 func (c *Config) Reuses() bool { return len(c.ReuseNodes) > 0 }
+
+// ReinstalledBy tells whether nothing of what tenants did to the pool's nodes is left
+// when they are reused, where b is the pool's backend.
+func (c *Config) ReinstalledBy(b backend.Backend) bool {
+	if c.Reinstalls != nil {
+		return *c.Reinstalls
+	}
+	keeper, ok := b.(backend.Keeper)
+	return !ok || !keeper.Keeps(c.backendPool())
+}
 
 func (c *Config) provisionTimeout() time.Duration {
 	if c.ProvisionTimeout > 0 {

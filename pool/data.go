@@ -3,6 +3,8 @@ package pool
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"time"
 
@@ -14,14 +16,28 @@ import (
 // setData has q set a top-level key of the nodes' data to value and remove the
 // keys in drop.
 func setData(q *bun.UpdateQuery, key string, value any, drop ...string) *bun.UpdateQuery {
-	text, err := json.Marshal(value)
-	if err != nil {
-		return q.Err(err)
+	return mergeData(q, map[string]any{key: value}, drop...)
+}
+
+// mergeData has q set top-level keys of the nodes' data to values and remove the keys
+// in drop.
+func mergeData(q *bun.UpdateQuery, values map[string]any, drop ...string) *bun.UpdateQuery {
+	var data schema.QueryAppender = dataWithout(q, drop)
+	for _, key := range slices.Sorted(maps.Keys(values)) {
+		text, err := json.Marshal(values[key])
+		if err != nil {
+			return q.Err(err)
+		}
+		if q.Dialect().Name() == dialect.PG {
+			data = bun.SafeQuery("(? || jsonb_build_object(?, ?::jsonb))", data, key, string(text))
+		} else {
+			data = bun.SafeQuery("json_set(?, ?, json(?))", data, path(key), string(text))
+		}
 	}
 	if q.Dialect().Name() == dialect.PG {
-		return q.Set("data = (? || jsonb_build_object(?, ?::jsonb))::json", dataWithout(q, drop), key, string(text))
+		return q.Set("data = ?::json", data)
 	}
-	return q.Set("data = json_set(?, ?, json(?))", dataWithout(q, drop), path(key), string(text))
+	return q.Set("data = ?", data)
 }
 
 // dropData has q remove top-level keys of the nodes' data.

@@ -32,7 +32,7 @@ func (s *Service) deprovision(ctx context.Context, j deprovisionJob) error {
 	}
 	held, release := s.HoldLease(ctx, owner)
 	defer release()
-	s.decontextualize(held, nodes)
+	open := s.decontextualize(held, nodes)
 	c := s.cfg.Pools.Get(j.Pool)
 	began := time.Now()
 	got, runErr := s.run(held, c, j.Pool, nodes, backend.Backend.Deprovision, (*Config).deprovisionTimeout)
@@ -41,35 +41,52 @@ func (s *Service) deprovision(ctx context.Context, j deprovisionJob) error {
 	stopped := interrupted(held)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer cancel()
-	return s.settleDeprovisioned(ctx, owner, nodes, got, runErr, stopped)
+	return s.settleDeprovisioned(ctx, owner, nodes, got, open, runErr, stopped)
 }
 
 // decontextualize locks tenants out of nodes as far as the nodes let it: after
-// use anything may be broken on them, and they are about to go.
-func (s *Service) decontextualize(ctx context.Context, nodes []*Node) {
+// use anything may be broken on them, and they are about to go. It returns why
+// tenants may still have access, for those nodes where they may.
+func (s *Service) decontextualize(ctx context.Context, nodes []*Node) map[int64]error {
 	if s.cfg.Contextualizer == nil {
-		return
+		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, decontextualizeTimeout)
 	defer cancel()
 	var wg sync.WaitGroup
+	var mu sync.Mutex
+	open := map[int64]error{}
 	for _, n := range nodes {
 		if n.IPAddr == "" {
 			continue
 		}
 		wg.Go(func() {
-			if err := s.cfg.Contextualizer.Decontextualize(ctx, n.ForBackend()); err != nil {
-				s.log.DebugContext(ctx, "cannot decontextualize", "node", n.ID, "pool", n.Pool, "err", err)
+			err := s.cfg.Contextualizer.Decontextualize(ctx, s.ForContextualizer(n))
+			if err == nil {
+				return
 			}
+			s.log.WarnContext(ctx, "cannot lock the tenant out of a node", "node", n.ID, "pool", n.Pool, "err", err)
+			mu.Lock()
+			defer mu.Unlock()
+			open[n.ID] = err
 		})
 	}
 	wg.Wait()
+	return open
+}
+
+// carriesOver tells whether the next tenant of a node gets it with what the last one
+// left, if that is unknown. Nodes that were never inspected are no matter: Duffy did
+// not look at them before, and operators who have a failed one retried vouch for it.
+func (s *Service) carriesOver(n *Node) bool {
+	c := s.cfg.Pools.Get(n.Pool)
+	return n.Reusable && n.wasHandedOut() && n.inspection() != nil && c != nil && !c.ReinstalledBy(s.cfg.Backends[c.Backend])
 }
 
 // settleDeprovisioned writes down what became of nodes. stopped tells that the run
 // had to end early.
 func (s *Service) settleDeprovisioned(ctx context.Context, owner string, nodes []*Node,
-	results []backend.Node, runErr error, stopped bool,
+	results []backend.Node, open map[int64]error, runErr error, stopped bool,
 ) error {
 	got := byID(results)
 	return s.db.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {
@@ -78,12 +95,15 @@ func (s *Service) settleDeprovisioned(ctx context.Context, owner string, nodes [
 			var more []queue.Job
 			var err error
 			switch _, ok := got[n.ID]; {
-			case ok && runErr == nil:
+			case ok && runErr == nil && (open[n.ID] == nil || !s.carriesOver(n)):
 				more, err = s.gone(ctx, tx, owner, n)
 			case stopped:
 				var freed []*Node
 				freed, err = returning(ctx, s.freed(tx, Deprovisioning, n))
 				more = s.deprovisionJobs(freed, time.Time{})
+			case ok && runErr == nil:
+				reason := "the last tenant may still have access, and nothing reinstalls the node: " + open[n.ID].Error()
+				_, err = s.fail(ctx, tx, Deprovisioning, owner, reason, s.now().Add(failedPause), n.ID)
 			case errors.As(runErr, new(noPoolError)):
 				_, err = s.fail(ctx, tx, Deprovisioning, owner, "deprovisioning failed: "+runErr.Error(), s.now(), n.ID)
 			default:

@@ -36,11 +36,12 @@ func (n *Node) interrupted() bool {
 
 // RetryNodes has failed nodes deprovisioned, by whatever is known of them. All of
 // them, or none if one is not failed: fault.Invalid, or unknown: fault.NotFound.
+// How they were when they were inspected counts no more: the caller has seen to them.
 func (s *Service) RetryNodes(ctx context.Context, ids ...int64) error {
 	return s.db.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {
 		var nodes []*Node
 		for _, id := range ids {
-			n, err := s.leaveFailed(ctx, tx, id, s.move(tx, Failed, Deprovisioning, id).
+			n, err := s.leaveFailed(ctx, tx, id, dropData(s.move(tx, Failed, Deprovisioning, id), "ssh").
 				Set("retry_at = NULL").Set("attempts = 0"))
 			if err != nil {
 				return err

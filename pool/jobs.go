@@ -53,7 +53,7 @@ func (s *Service) Handle(mux *queue.Mux) {
 	queue.Handle(mux, fillTimeout, func(ctx context.Context, j fillJob) error {
 		return s.fills.do(ctx, j.Pool, func() error { return s.Fill(ctx, j.Pool) })
 	})
-	queue.Handle(mux, provision+settleTimeout, s.provision)
+	queue.Handle(mux, provision+s.cfg.InspectTimeout+settleTimeout, s.provision)
 	queue.Handle(mux, deprovision+settleTimeout, s.deprovision)
 }
 

@@ -76,7 +76,8 @@ type Node struct {
 // Active tells whether the node still counts.
 func (n *Node) Active() bool { return n.RetiredAt == nil }
 
-// ForBackend returns what backends and contextualizers get to know about n.
+// ForBackend returns what backends get to know about n. For contextualizers there is
+// [Service.ForContextualizer].
 func (n *Node) ForBackend() backend.Node {
 	provision, _ := n.Data["provision"].(map[string]any)
 	return backend.Node{
@@ -90,10 +91,11 @@ func (n *Node) ForBackend() backend.Node {
 //	provision   whatever the backend returned when it provisioned the node
 //	nodes_spec  what the session asked for that the node was reserved for
 //	error       {"failed_at": time, "detail": reason} of the last failure
+//	ssh         a [backend.Inspection], how the node was before a tenant had access
 type Data map[string]any
 
 // Keys of Data that do not survive the deprovisioning of a reusable node.
-var ephemeral = []string{"error", "nodes_spec", "provision"}
+var ephemeral = []string{"error", "nodes_spec", "provision", "ssh"}
 
 // Value implements [driver.Valuer].
 func (d Data) Value() (driver.Value, error) {

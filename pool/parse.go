@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/duffy-ci/duffy/backend"
 	"github.com/duffy-ci/duffy/internal/duration"
 	"github.com/duffy-ci/duffy/internal/jinja"
 )
@@ -93,6 +94,8 @@ func (p *parser) config(raw *Raw, settings map[string]any) Config {
 		ProvisionTimeout:   r.timeout("provision-timeout"),
 		DeprovisionTimeout: r.timeout("deprovision-timeout"),
 		OnInterrupted:      r.onInterrupted(),
+		HostKeys:           r.hostKeys(),
+		Reinstalls:         r.reinstalls(),
 		Backend:            backend,
 		Settings:           own,
 		Vars:               settings,
@@ -199,6 +202,31 @@ func (r *reader) onInterrupted() string {
 		r.expected(OnInterruptedFail+" or "+OnInterruptedRetry, key)
 	}
 	return ""
+}
+
+func (r *reader) hostKeys() backend.HostKeys {
+	const key = "host-keys"
+	text, ok := r.settings[key].(string)
+	switch h := backend.HostKeys(text); {
+	case r.settings[key] == nil:
+	case ok && slices.Contains([]backend.HostKeys{backend.AnyHostKey, backend.FirstHostKey, backend.PinnedHostKeys}, h):
+		return h
+	default:
+		r.expected("any, first-use or pinned", key)
+	}
+	return ""
+}
+
+func (r *reader) reinstalls() *bool {
+	const key = "reinstalls"
+	if r.settings[key] == nil {
+		return nil
+	}
+	reinstalls, ok := r.settings[key].(bool)
+	if !ok {
+		r.expected("true or false", key)
+	}
+	return &reinstalls
 }
 
 // mechanism returns the name of the backend and the settings for it. Those for

@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/duffy-ci/duffy/backend"
 	"github.com/duffy-ci/duffy/internal/config"
 	"github.com/duffy-ci/duffy/pool"
 )
@@ -123,6 +124,8 @@ concrete:
     provision-timeout: 1h30m
     deprovision-timeout: 90
     on-interrupted: retry
+    host-keys: any
+    reinstalls: no
     mechanism:
       type: fake
       fake: {delay: 1}
@@ -144,6 +147,8 @@ concrete:
 		ProvisionTimeout:   90 * time.Minute,
 		DeprovisionTimeout: 90 * time.Second,
 		OnInterrupted:      pool.OnInterruptedRetry,
+		HostKeys:           backend.AnyHostKey,
+		Reinstalls:         new(false),
 		Backend:            "fake",
 		Settings:           map[string]any{"delay": int64(1)},
 	}, c)
@@ -243,6 +248,10 @@ func TestParseErrorsNameTheirPlace(t *testing.T) {
 		"abstract:\n  p: {provision-timeout: 1 h}\n":         `3: nodepools.abstract.p.provision-timeout: ` + duration + `, found "1 h"`,
 		"abstract:\n  p: {deprovision-timeout: []}\n":        `3: nodepools.abstract.p.deprovision-timeout: ` + duration + `, found []`,
 		"abstract:\n  p: {on-interrupted: ignore}\n":         `3: nodepools.abstract.p.on-interrupted: expected fail or retry, found "ignore"`,
+		"abstract:\n  p: {host-keys: ignore}\n":              `3: nodepools.abstract.p.host-keys: expected any, first-use or pinned, found "ignore"`,
+		"abstract:\n  p: {host-keys: no}\n":                  `3: nodepools.abstract.p.host-keys: expected any, first-use or pinned, found false`,
+		"abstract:\n  p: {host-keys: ''}\n":                  `3: nodepools.abstract.p.host-keys: expected any, first-use or pinned, found ""`,
+		"abstract:\n  p: {reinstalls: provision}\n":          `3: nodepools.abstract.p.reinstalls: expected true or false, found "provision"`,
 		"abstract:\n  p: {mechanism: ansible}\n":             `3: nodepools.abstract.p.mechanism: expected a mapping with the type of a backend and its settings, found "ansible"`,
 		"abstract:\n  p: {mechanism: {ansible: password}}\n": "3: nodepools.abstract.p.mechanism.ansible: expected a mapping with the settings of a backend called ansible",
 		"abstract:\n  p: {mechanism: {type: 1}}\n":           "3: nodepools.abstract.p.mechanism.type: expected the name of a backend, such as ansible",

@@ -31,9 +31,13 @@ func (s *Service) provision(ctx context.Context, j provisionJob) error {
 		runErr = ErrLeaseLost
 	}
 	stopped := interrupted(held)
+	var seen map[int64]backend.Inspection
+	if runErr == nil {
+		seen = s.inspect(held, c, nodes, got)
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer cancel()
-	return s.settleProvisioned(ctx, owner, c, nodes, got, runErr, stopped)
+	return s.settleProvisioned(ctx, owner, c, nodes, got, seen, runErr, stopped)
 }
 
 // run calls a backend for nodes within the pool's time limit.
@@ -86,7 +90,7 @@ var errTimeLimit = errors.New("not finished within the time limit")
 // settleProvisioned writes down what became of nodes. stopped tells that the run
 // had to end early.
 func (s *Service) settleProvisioned(ctx context.Context, owner string, c *Config, nodes []*Node,
-	results []backend.Node, runErr error, stopped bool,
+	results []backend.Node, seen map[int64]backend.Inspection, runErr error, stopped bool,
 ) error {
 	errs := []error{s.keepSurplus(ctx, nodes[0].Pool, results)}
 	got := byID(results)
@@ -97,6 +101,9 @@ func (s *Service) settleProvisioned(ctx context.Context, owner string, c *Config
 		if !ok || result.IPAddr == "" || runErr != nil && !errors.Is(runErr, ErrLeaseLost) {
 			missing = append(missing, n)
 			continue
+		}
+		if i, ok := seen[n.ID]; ok {
+			result.Inspection = &i
 		}
 		ready, err := s.ready(ctx, owner, n, result)
 		worked = worked || ready

@@ -25,8 +25,12 @@ func (s *Service) ready(ctx context.Context, owner string, n *Node, result backe
 		return q.Set("ipaddr = ?", result.IPAddr).Set("hostname = ?", hostname).
 			Where("lease_owner = ?", owner)
 	}
-	moved, err := returning(ctx, setData(set(s.move(s.db, Provisioning, Ready, n.ID)),
-		"provision", result.Provision, "error").Set("attempts = 0").Set("retry_at = NULL"))
+	data := map[string]any{"provision": result.Provision}
+	if result.Inspection != nil {
+		data["ssh"] = result.Inspection
+	}
+	moved, err := returning(ctx, mergeData(set(s.move(s.db, Provisioning, Ready, n.ID)), data, "error").
+		Set("attempts = 0").Set("retry_at = NULL"))
 	switch _, taken := db.UniqueViolation(err); {
 	case taken:
 		reason := fmt.Sprintf("the backend returned hostname %q, ipaddr %q, and an active node has one of them already", hostname, result.IPAddr)

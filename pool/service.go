@@ -24,6 +24,11 @@ type ServiceConfig struct {
 	Backends       map[string]backend.Backend // by the name that pools know them by
 	Contextualizer backend.Contextualizer
 
+	// InspectTimeout is how long nodes that were just provisioned may take to answer
+	// before they are ready, DefaultInspectTimeout if zero. It is for a contextualizer
+	// that is a [backend.Inspector].
+	InspectTimeout time.Duration
+
 	Lease   time.Duration         // how long a worker may be silent, DefaultLease if zero
 	Metrics prometheus.Registerer // gets counts of what this process does, nil keeps none
 	Logger  *slog.Logger
@@ -33,6 +38,10 @@ type ServiceConfig struct {
 // DefaultLease is how long work on a node stays with a worker that has died.
 // Living workers renew their leases three times as often.
 const DefaultLease = 30 * time.Second
+
+// DefaultInspectTimeout is short, since a backend need not wait for its machines to
+// boot. Those that do not answer yet are inspected when they are handed out.
+const DefaultInspectTimeout = 10 * time.Second
 
 // Service keeps pools of nodes. It is safe for concurrent use, also by other
 // processes on the same database.
@@ -50,6 +59,9 @@ type Service struct {
 func New(db *bun.DB, queue queue.Inserter, cfg ServiceConfig) *Service {
 	if cfg.Lease == 0 {
 		cfg.Lease = DefaultLease
+	}
+	if cfg.InspectTimeout == 0 {
+		cfg.InspectTimeout = DefaultInspectTimeout
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)

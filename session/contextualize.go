@@ -51,8 +51,11 @@ func (h *handOut) contextualizeSlot(ctx context.Context, sl *slot) error {
 func (h *handOut) contextualizeNode(ctx context.Context, sl *slot) error {
 	limited, cancel := context.WithTimeout(ctx, h.cfg.NodeTimeout)
 	defer cancel()
-	sl.touched = true
-	err := h.cfg.Contextualizer.Contextualize(limited, sl.node.ForBackend(), h.session.Tenant.SSHKey)
+	err := h.pools.InspectFirst(limited, h.owner, sl.node)
+	if err == nil {
+		sl.touched = true
+		err = h.cfg.Contextualizer.Contextualize(limited, h.pools.ForContextualizer(sl.node), h.session.Tenant.SSHKey)
+	}
 	if err != nil && limited.Err() != nil && ctx.Err() == nil {
 		err = fmt.Errorf("no answer within %s: %w", h.cfg.NodeTimeout, err)
 	}

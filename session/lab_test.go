@@ -1,6 +1,8 @@
 package session_test
 
 import (
+	"log/slog"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -30,20 +32,56 @@ type lab struct {
 	jobs     *queuetest.Recorder
 	mux      queue.Mux
 	clock    *clock
+	log      logbook
+}
+
+// A logbook is what the services logged so far.
+type logbook struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (b *logbook) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+// with returns the lines with text in them.
+func (b *logbook) with(text string) (lines []string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for line := range strings.Lines(b.text.String()) {
+		if strings.Contains(line, text) {
+			lines = append(lines, line)
+		}
+	}
+	return lines
 }
 
 func newLab(t *testing.T, d *db.DB, pools ...pool.Config) *lab {
+	machines := fake.New()
+	return newLabOf(t, d, machines, machines, pools...)
+}
+
+// newLabOf returns a lab whose backend and contextualizer is outside, of machines.
+func newLabOf(t *testing.T, d *db.DB, machines *fake.Backend, outside interface {
+	backend.Backend
+	backend.Contextualizer
+}, pools ...pool.Config,
+) *lab {
 	set, err := pool.NewSet(pools...)
 	require.NoError(t, err)
-	l := &lab{T: t, db: d, machines: fake.New(), clock: &clock{now: time.Now().UTC()}}
+	l := &lab{T: t, db: d, machines: machines, clock: &clock{now: time.Now().UTC()}}
+	log := slog.New(slog.NewTextHandler(&l.log, nil))
 	l.jobs = &queuetest.Recorder{Now: l.clock.Now}
 	l.tenants = tenant.New(d.DB, tenant.Config{BcryptCost: bcrypt.MinCost, Now: l.clock.Now})
 	l.pools = pool.New(d.DB, l.jobs, pool.ServiceConfig{
-		Pools: set, Backends: map[string]backend.Backend{"fake": l.machines},
-		Contextualizer: l.machines, Now: l.clock.Now, Lease: time.Minute,
+		Pools: set, Backends: map[string]backend.Backend{"fake": outside},
+		Contextualizer: outside, Now: l.clock.Now, Lease: time.Minute, InspectTimeout: 100 * time.Millisecond, Logger: log,
 	})
 	l.sessions = session.New(d.DB, l.jobs, l.tenants, l.pools, session.Config{
-		Contextualizer: l.machines, Now: l.clock.Now, NodeTimeout: 5 * time.Second,
+		Contextualizer: outside, Now: l.clock.Now, NodeTimeout: 5 * time.Second, Logger: log,
 	})
 	l.pools.Handle(&l.mux)
 	l.sessions.Handle(&l.mux)

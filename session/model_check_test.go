@@ -107,6 +107,7 @@ func (m *model) checkSessions(active []*session.Session, nodes map[int64]*pool.N
 			n := nodes[id]
 			require.NotNil(m, n, "session %d: node %d is gone", ses.ID, id)
 			require.Equal(m, pool.Deployed, n.State, "session %d, node %d", ses.ID, id)
+			require.Contains(m, n.Data, "ssh", "node %d was handed out without a look at it", id)
 			require.Equal(m, ses.ID, *n.SessionID)
 			if machine, ok := m.machines.Machine(id); ok || !m.lost[id] {
 				require.Equal(m, s.key, machine.SSHKey, "session %d, node %d", ses.ID, id)

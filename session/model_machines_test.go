@@ -93,6 +93,15 @@ func (p *process) Deprovision(ctx context.Context, req backend.Request) ([]backe
 	})
 }
 
+// Inspect implements [backend.Inspector].
+func (p *process) Inspect(ctx context.Context, n backend.Node) (seen backend.Inspection, err error) {
+	_, err = p.call(func() ([]backend.Node, error) {
+		seen, err = p.machines.Inspect(ctx, n)
+		return nil, err
+	})
+	return seen, err
+}
+
 // Contextualize implements [backend.Contextualizer].
 func (p *process) Contextualize(ctx context.Context, n backend.Node, sshKey string) error {
 	_, err := p.call(func() ([]backend.Node, error) { return nil, p.machines.Contextualize(ctx, n, sshKey) })

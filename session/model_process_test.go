@@ -23,7 +23,7 @@ type process struct {
 	sessions *session.Service
 	mux      queue.Mux
 
-	machines *fake.Backend
+	machines *fake.Inspector
 	busy     *busy
 	ctx      context.Context // of all that it does
 	stop     context.CancelFunc
@@ -38,7 +38,7 @@ type process struct {
 	wrong  []string             // what it did that it must not
 }
 
-func newProcess(ctx context.Context, d *bun.DB, jobs queue.Inserter, machines *fake.Backend, b *busy, pools *pool.Set, tenants *tenant.Service) *process {
+func newProcess(ctx context.Context, d *bun.DB, jobs queue.Inserter, machines *fake.Inspector, b *busy, pools *pool.Set, tenants *tenant.Service) *process {
 	p := &process{machines: machines, busy: b, leftIn: map[int64]bool{}}
 	p.ctx, p.stop = context.WithCancel(ctx)
 	d = d.WithQueryHook(p)

@@ -120,7 +120,7 @@ func checkModel(t *testing.T, url string) {
 type model struct {
 	*rapid.T
 	db        *db.DB
-	machines  *fake.Backend
+	machines  *fake.Inspector
 	busy      *busy
 	tenants   *tenant.Service
 	pools     *pool.Set
@@ -140,7 +140,7 @@ type model struct {
 
 func newModel(t *rapid.T, url string, newTenants func(*bun.DB) *tenant.Service) *model {
 	m := &model{
-		T: t, machines: fake.New(), busy: &busy{until: map[int64]context.Context{}}, jobs: &queuetest.Recorder{},
+		T: t, machines: fake.NewInspector(), busy: &busy{until: map[int64]context.Context{}}, jobs: &queuetest.Recorder{},
 		sessions: map[int64]*promise{}, lost: map[int64]bool{},
 	}
 	var err error

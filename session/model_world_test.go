@@ -91,7 +91,7 @@ func (m *model) startReconcile(p *process, takeOver bool) {
 // may: when Provision fails, nothing is made that it does not tell of.
 func (m *model) breakMachines(t *rapid.T) {
 	f := fake.Fault{
-		In:    rapid.SampledFrom([]fake.Op{fake.Provision, fake.Deprovision, fake.Contextualize, fake.Decontextualize}).Draw(t, "in"),
+		In:    rapid.SampledFrom([]fake.Op{fake.Provision, fake.Deprovision, fake.Inspect, fake.Contextualize, fake.Decontextualize}).Draw(t, "in"),
 		Node:  rapid.Int64Range(0, 12).Draw(t, "node"),
 		Times: rapid.IntRange(0, 3).Draw(t, "times"),
 	}
