@@ -258,6 +258,29 @@ func (c Config) eachPool(fn func(backend.Pool, string) error) error {
 	return errors.Join(errs...)
 }
 
+// Warnings tells what is allowed in the pools' configuration but likely a mistake, with
+// file and line as those of CheckPools.
+func (c Config) Warnings(opts Options) []error {
+	backends := c.backends(opts, nil)
+	var warnings []error
+	reported := map[string]bool{}
+	for _, p := range c.Pools.Concrete() {
+		if !p.Reuses() || p.Reinstalls != nil || p.ReinstalledBy(backends[p.Backend]) {
+			continue
+		}
+		warning := c.files.place(p.Name, &backend.SettingError{Path: []string{"reuse-nodes"}, Err: errNotReinstalled})
+		if text := warning.Error(); !reported[text] {
+			reported[text] = true
+			warnings = append(warnings, warning)
+		}
+	}
+	return warnings
+}
+
+var errNotReinstalled = errors.New("nothing reinstalls machines before they are reused, since there is no deprovision playbook: " +
+	"they keep what tenants left, and those whose tenant may still have access fail. " +
+	"Say reinstalls: true if provisioning reinstalls them, false to do without")
+
 // Handler returns the REST API, see [httpapi]. It may be mounted in any mux
 // under / or at /api/v1/, /openapi.json, /docs/, /healthz, /readyz and /metrics.
 func (d *Duffy) Handler() http.Handler { return d.handler }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 
 	"github.com/duffy-ci/duffy"
@@ -35,6 +36,10 @@ func (configCheckCmd) Run(ctx context.Context, p *program) error {
 	}
 	if err := cfg.ProbePools(ctx, duffy.Options{}); err != nil {
 		return err
+	}
+	for _, warning := range cfg.Warnings(duffy.Options{}) {
+		fmt.Fprintf(p.stderr, "duffy: warning: %v
+", warning)
 	}
 	if _, err := p.newQueue(cfg, nil); err != nil {
 		return err

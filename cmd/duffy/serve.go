@@ -115,7 +115,14 @@ func (p *program) startWorker(ctx context.Context, prepare func(context.Context,
 	if err := cfg.CheckPools(duffy.Options{}); err != nil {
 		return nil, err
 	}
-	return p.start(ctx, prepare)
+	s, err := p.start(ctx, prepare)
+	if err != nil {
+		return nil, err
+	}
+	for _, warning := range cfg.Warnings(duffy.Options{}) {
+		s.log.WarnContext(ctx, "configuration is likely a mistake", "warning", warning)
+	}
+	return s, nil
 }
 
 // serviceLogger returns a logger that has been told what is ignored.

@@ -125,6 +125,8 @@ func TestExample(t *testing.T) {
 		User: "admin", Port: 2222, KeyFiles: []string{"/etc/duffy/id_ed25519"}, Agent: "/run/agent",
 		HostKeys: "pinned", ConnectTimeout: 2500 * time.Millisecond, CommandTimeout: 20 * time.Second,
 	}, c.SSH)
+	require.Equal(t, "any", load(t, write(t, "a.yaml", "ssh: {host-keys: ignore}\n")).Config().SSH.HostKeys)
+	require.Empty(t, load(t, write(t, "a.yaml", "ssh: {}\n")).Config().SSH.HostKeys)
 	require.Equal(t, config.Ansible{Concurrency: 4}, c.Ansible)
 
 	require.Equal(t, []string{
