@@ -19,7 +19,6 @@ package duffy
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"maps"
 	"net/http"
@@ -204,82 +203,6 @@ func (c Config) backends(opts Options, log *slog.Logger) map[string]backend.Back
 	maps.Copy(backends, opts.Backends)
 	return backends
 }
-
-// CheckPools reports pools whose backend does not exist or says that they are
-// misconfigured, with file and line where the configuration comes from files. A
-// mistake that several pools inherit is reported once.
-func (c Config) CheckPools(opts Options) error {
-	backends := c.backends(opts, nil)
-	return c.eachPool(func(p backend.Pool, name string) error {
-		b := backends[name]
-		if b == nil {
-			return &backend.SettingError{
-				Path: []string{"mechanism", "type"},
-				Err:  fmt.Errorf("there is no backend called %q", name),
-			}
-		}
-		if checker, ok := b.(backend.Checker); ok {
-			return checker.Check(p)
-		}
-		return nil
-	})
-}
-
-// ProbePools reports pools whose backends find that programs which they run are
-// missing, or do not do what they must. It takes a second or so, and reports errors
-// like CheckPools.
-func (c Config) ProbePools(ctx context.Context, opts Options) error {
-	return c.probe(ctx, c.backends(opts, nil))
-}
-
-func (c Config) probe(ctx context.Context, backends map[string]backend.Backend) error {
-	return c.eachPool(func(p backend.Pool, name string) error {
-		if prober, ok := backends[name].(backend.Prober); ok {
-			return prober.Probe(ctx, p)
-		}
-		return nil
-	})
-}
-
-// eachPool calls fn with each pool and the name of its backend, and joins the errors,
-// each once.
-func (c Config) eachPool(fn func(backend.Pool, string) error) error {
-	var errs []error
-	reported := map[string]bool{}
-	for _, p := range c.Pools.Concrete() {
-		err := fn(backend.Pool{Name: p.Name, Settings: p.Settings, Vars: p.Vars}, p.Backend)
-		for _, err := range split(c.files.place(p.Name, err)) {
-			if text := err.Error(); !reported[text] {
-				reported[text] = true
-				errs = append(errs, err)
-			}
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// Warnings tells what is allowed in the pools' configuration but likely a mistake, with
-// file and line as those of CheckPools.
-func (c Config) Warnings(opts Options) []error {
-	backends := c.backends(opts, nil)
-	var warnings []error
-	reported := map[string]bool{}
-	for _, p := range c.Pools.Concrete() {
-		if !p.Reuses() || p.Reinstalls != nil || p.ReinstalledBy(backends[p.Backend]) {
-			continue
-		}
-		warning := c.files.place(p.Name, &backend.SettingError{Path: []string{"reuse-nodes"}, Err: errNotReinstalled})
-		if text := warning.Error(); !reported[text] {
-			reported[text] = true
-			warnings = append(warnings, warning)
-		}
-	}
-	return warnings
-}
-
-var errNotReinstalled = errors.New("nothing reinstalls machines before they are reused, since there is no deprovision playbook: " +
-	"they keep what tenants left, and those whose tenant may still have access fail. " +
-	"Say reinstalls: true if provisioning reinstalls them, false to do without")
 
 // Handler returns the REST API, see [httpapi]. It may be mounted in any mux
 // under / or at /api/v1/, /openapi.json, /docs/, /healthz, /readyz and /metrics.

@@ -80,7 +80,9 @@ func TestTenantStaysOnReusedMachine(t *testing.T) {
 	keys := filepath.Join(dir, "node-1", ".ssh", "authorized_keys")
 
 	use(func() {})
-	use(func() { require.NoError(t, os.WriteFile(keys, []byte(backendtest.PublicKey(laptop)+read(t, keys)), 0o600)) })
+	use(func() {
+		require.NoError(t, os.WriteFile(keys, []byte(backendtest.PublicKey(laptop)+read(t, keys)), 0o600))
+	})
 	failed := until(pool.Failed)
 	require.Contains(t, failed.Reason(), "the last tenant may still have access, and nothing reinstalls the node: node 1: "+
 		"authorized_keys of root has other keys above those of tenants than before a tenant had access")
