@@ -56,7 +56,7 @@ func (a *api) sees(ctx context.Context, own bool) view {
 
 // tenantData are the keys of data that a tenant sees of its own nodes and sessions.
 // An administrator or a playbook may have put secrets under any other.
-var tenantData = []string{"nodes_spec", "nodes_specs", "provision"}
+var tenantData = []string{"nodes_spec", "nodes_specs", "provision", "ssh"}
 
 // internalData are the keys of data that only administrators see: they quote nodes
 // and playbooks.

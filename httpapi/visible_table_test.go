@@ -16,13 +16,13 @@ var shown = map[string]map[string]struct{ limited, own, full string }{
 		"pool": {same, same, same}, "state": {same, same, same}, "reusable": {same, same, same},
 		"active": {same, same, same}, "created_at": {same, same, same}, "retired_at": {same, same, same},
 		"comment": {"null", same, same},
-		"data":    {"{}", "nodes_spec, provision", "nodes_spec, password, provision"},
+		"data":    {"{}", "nodes_spec, provision, ssh", "nodes_spec, password, provision, ssh"},
 	},
 	"session node": {
 		"id": {same, same, same}, "hostname": {same, same, same}, "ipaddr": {same, same, same},
 		"pool": {same, same, same}, "state": {same, same, same}, "reusable": {same, same, same},
 		"comment": {"null", same, same},
-		"data":    {"{}", "nodes_spec, provision", "nodes_spec, password, provision"},
+		"data":    {"{}", "nodes_spec, provision, ssh", "nodes_spec, password, provision, ssh"},
 	},
 	"session": {
 		"id": {same, same, same}, "active": {same, same, same},

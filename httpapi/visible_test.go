@@ -13,7 +13,7 @@ import (
 	"github.com/duffy-ci/duffy/pool"
 )
 
-const nodeData = `{"provision": {"public_hostname": "n.example.net"}, "password": "of the rack",
+const nodeData = `{"provision": {"public_hostname": "n.example.net"}, "password": "of the rack", "ssh": {"user": "root", "port": 22},
 	"error": {"failed_at": "2026-11-22T15:43:13Z", "detail": "words of the node"}}`
 
 // TestVisibility has every caller use every operation, and looks at every field of
@@ -88,7 +88,7 @@ func (v *visit) requireAll(t *testing.T, session map[string]any) {
 	for _, node := range []map[string]any{held, v.reference(t, "node", held)} {
 		require.Equal(t, "in rack 5", node["comment"])
 		require.Equal(t, true, node["reusable"])
-		for _, key := range []string{"provision", "nodes_spec", "password", "error"} {
+		for _, key := range []string{"provision", "nodes_spec", "ssh", "password", "error"} {
 			require.NotEmpty(t, node["data"].(map[string]any)[key], key)
 		}
 	}

@@ -38,8 +38,7 @@ func (configCheckCmd) Run(ctx context.Context, p *program) error {
 		return err
 	}
 	for _, warning := range cfg.Warnings(duffy.Options{}) {
-		fmt.Fprintf(p.stderr, "duffy: warning: %v
-", warning)
+		fmt.Fprintf(p.stderr, "duffy: warning: %v\n", warning)
 	}
 	if _, err := p.newQueue(cfg, nil); err != nil {
 		return err

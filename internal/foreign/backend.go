@@ -8,7 +8,8 @@ import (
 
 // Backend returns b with errors that are escaped and nodes that can be stored, see
 // [Error] and [Data]. A node whose address is not an IP address has none, and its
-// name is of a bounded length. Optional interfaces of b are not kept.
+// name is of a bounded length. Of the optional interfaces only [backend.Keeper] is
+// kept.
 func Backend(b backend.Backend) backend.Backend { return cleanBackend{b} }
 
 type cleanBackend struct{ inner backend.Backend }
@@ -23,6 +24,12 @@ func (b cleanBackend) Deprovision(ctx context.Context, req backend.Request) ([]b
 	return cleanNodes(nodes), Error(err)
 }
 
+// Keeps implements [backend.Keeper]. Backends that are none keep nothing.
+func (b cleanBackend) Keeps(pool backend.Pool) bool {
+	keeper, ok := b.inner.(backend.Keeper)
+	return ok && keeper.Keeps(pool)
+}
+
 func cleanNodes(nodes []backend.Node) []backend.Node {
 	cleaned := make([]backend.Node, len(nodes))
 	for i, n := range nodes {
@@ -35,10 +42,13 @@ func cleanNodes(nodes []backend.Node) []backend.Node {
 }
 
 // Contextualizer returns c with errors that are escaped, see [Error], or nil if c is
-// nil.
+// nil. It is a [backend.Inspector] if c is one.
 func Contextualizer(c backend.Contextualizer) backend.Contextualizer {
-	if c == nil {
+	switch inspector, ok := c.(backend.Inspector); {
+	case c == nil:
 		return nil
+	case ok:
+		return cleanInspector{cleanContextualizer{c}, inspector}
 	}
 	return cleanContextualizer{c}
 }
@@ -51,4 +61,14 @@ func (c cleanContextualizer) Contextualize(ctx context.Context, node backend.Nod
 
 func (c cleanContextualizer) Decontextualize(ctx context.Context, node backend.Node) error {
 	return Error(c.inner.Decontextualize(ctx, node))
+}
+
+type cleanInspector struct {
+	cleanContextualizer
+	inspector backend.Inspector
+}
+
+func (c cleanInspector) Inspect(ctx context.Context, node backend.Node) (backend.Inspection, error) {
+	seen, err := c.inspector.Inspect(ctx, node)
+	return seen, Error(err)
 }
