@@ -56,7 +56,7 @@ func TestTakeOver(t *testing.T) {
 	o.retire(11)
 	o.eventually(map[pool.State][]int64{pool.Deprovisioning: {2}})
 	stop()
-	from, to, err := o.duffy.Downgrade(t.Context(), "-1")
+	from, to, err := o.duffy.Downgrade(t.Context(), "6654d536b836")
 	require.NoError(t, err)
 	require.True(t, from.Head)
 	require.Equal(t, duffy.Revision{Duffy3: "6654d536b836"}, to)

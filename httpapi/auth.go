@@ -3,6 +3,7 @@ package httpapi
 import (
 	"context"
 	"encoding/base64"
+	"net/http"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -20,7 +21,7 @@ func caller(ctx context.Context) *tenant.Tenant {
 }
 
 // authenticate is the huma middleware that finds out who calls operations that
-// ask for it.
+// ask for it, and refuses read-only keys all operations but reading.
 func (a *api) authenticate(ctx huma.Context, next func(huma.Context)) {
 	security := ctx.Operation().Security
 	if len(security) == 0 {
@@ -34,17 +35,24 @@ func (a *api) authenticate(ctx huma.Context, next func(huma.Context)) {
 	}
 	l := lineOf(ctx.Context())
 	name, key, err := basicAuth(header)
-	var t *tenant.Tenant
+	var c *tenant.Caller
 	if err == nil {
-		t, err = a.Tenants.AuthenticateFrom(ctx.Context(), l.from, name, key)
+		c, err = a.Tenants.AuthenticateFrom(ctx.Context(), l.from, name, key)
 	}
 	if err != nil {
 		a.writeError(ctx, err)
 		return
 	}
-	l.tenant = t.Name
-	next(huma.WithValue(ctx, tenantKey{}, t))
+	l.tenant = c.Name
+	if c.ReadOnly() && !reads(ctx.Method()) {
+		a.writeError(ctx, fault.Newf(fault.Forbidden, "Forbidden: the API key is read-only"))
+		return
+	}
+	next(huma.WithValue(ctx, tenantKey{}, c.Tenant))
 }
+
+// reads reports whether operations with this method change nothing.
+func reads(method string) bool { return method == http.MethodGet || method == http.MethodHead }
 
 // writeError answers with err from a middleware.
 func (a *api) writeError(ctx huma.Context, err error) {

@@ -34,6 +34,7 @@ type Service struct {
 	db       *bun.DB
 	cfg      Config
 	verifier *verifier
+	uses     *uses
 	noKey    string
 }
 
@@ -49,7 +50,9 @@ func New(db *bun.DB, cfg Config) *Service {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	return &Service{db, cfg, newVerifier(cfg.Now), noKey(cfg.BcryptCost)}
+	s := &Service{db: db, cfg: cfg, verifier: newVerifier(cfg.Now), noKey: noKey(cfg.BcryptCost)}
+	s.uses = newUses(db, cfg.Logger, s.now)
+	return s
 }
 
 // Limits returns the limits in effect for t.
@@ -109,41 +112,48 @@ func find(ctx context.Context, d bun.IDB, query string, arg any) (*Tenant, error
 // [CheckSSHKey].
 func (s *Service) Create(ctx context.Context, t Tenant) (*Tenant, uuid.UUID, error) {
 	key := uuid.New()
-	created, err := s.prepare(t, key.String())
-	if err == nil {
-		err = insert(ctx, s.db, created)
+	created, primary, err := s.prepare(t, key.String())
+	if err != nil {
+		return nil, key, err
 	}
+	err = s.db.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error { return insert(ctx, tx, created, primary) })
 	if err != nil {
 		return nil, key, err
 	}
 	return created, key, nil
 }
 
-// prepare returns t as it is inserted.
-func (s *Service) prepare(t Tenant, key string) (*Tenant, error) {
+// prepare returns t and its primary key as they are inserted.
+func (s *Service) prepare(t Tenant, key string) (*Tenant, *Key, error) {
 	if err := checkName(t.Name); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if t.NodeQuota != nil && *t.NodeQuota <= 0 {
-		return nil, errQuota
+		return nil, nil, errQuota
 	}
 	if err := s.checkSSHKey(t.Name, t.SSHKey); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	hash, err := s.hash(key)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	t.ID, t.APIKeyHash, t.CreatedAt, t.RetiredAt = 0, hash, s.now(), nil
-	return &t, nil
+	primary := t.primary(key)
+	primary.CreatedAt = &t.CreatedAt
+	return &t, primary, nil
 }
 
-func insert(ctx context.Context, d bun.IDB, t *Tenant) error {
-	_, err := d.NewInsert().Model(t).Returning("id").Exec(ctx)
+func insert(ctx context.Context, tx bun.Tx, t *Tenant, primary *Key) error {
+	_, err := tx.NewInsert().Model(t).Returning("id").Exec(ctx)
 	if _, taken := db.UniqueViolation(err); taken {
 		return fault.Wrap(fault.Conflict, err, fmt.Sprintf("tenant '%s' exists already", t.Name))
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	primary.TenantID = t.ID
+	return savePrimary(ctx, tx, primary)
 }
 
 var errQuota = fault.Newf(fault.Invalid, "node_quota: ensure this value is greater than 0")
@@ -152,8 +162,9 @@ var errQuota = fault.Newf(fault.Invalid, "node_quota: ensure this value is great
 // pointer to nil brings back the default.
 type Update struct {
 	SSHKey             *string
-	APIKey             *uuid.UUID
-	ResetAPIKey        bool // a new random key
+	IsAdmin            *bool
+	APIKey             *uuid.UUID // the primary key; others stay as they are
+	ResetAPIKey        bool       // a new random primary key
 	NodeQuota          **int
 	SessionLifetime    **Interval
 	SessionLifetimeMax **Interval
@@ -189,6 +200,9 @@ func (s *Service) Update(ctx context.Context, id int64, u Update) (t *Tenant, ne
 			}
 			t.SSHKey = *u.SSHKey
 		}
+		if u.IsAdmin != nil {
+			t.IsAdmin = *u.IsAdmin
+		}
 		if hash != "" {
 			t.APIKeyHash = hash
 		}
@@ -202,8 +216,13 @@ func (s *Service) Update(ctx context.Context, id int64, u Update) (t *Tenant, ne
 			t.SessionLifetimeMax = *u.SessionLifetimeMax
 		}
 		_, err := tx.NewUpdate().Model(t).WherePK().
-			Column("ssh_key", "api_key", "node_quota", "session_lifetime", "session_lifetime_max").Exec(ctx)
-		return err
+			Column("ssh_key", "is_admin", "api_key", "node_quota", "session_lifetime", "session_lifetime_max").Exec(ctx)
+		if err != nil || key == nil {
+			return err
+		}
+		now, primary := s.now(), t.primary(key.String())
+		primary.CreatedAt = &now
+		return savePrimary(ctx, tx, primary)
 	})
 	return t, newKey, err
 }
@@ -249,6 +268,9 @@ func (s *Service) checkSSHKey(name, text string) error {
 }
 
 func (s *Service) hash(key string) (string, error) {
+	if err := checkKey(key); err != nil {
+		return "", err
+	}
 	h, err := bcrypt.GenerateFromPassword([]byte(key), s.cfg.BcryptCost)
 	return string(h), err
 }

@@ -43,16 +43,16 @@ func TestLifeOfATenant(t *testing.T) {
 		require.ErrorIs(t, err, fault.Conflict)
 		require.NotContains(t, err.(*fault.Error).Detail, "constraint", "what the database says is not for callers")
 
-		got, err := s.Authenticate(t.Context(), "alice", key.String())
+		caller, err := s.Authenticate(t.Context(), "alice", key.String())
 		require.NoError(t, err)
-		require.Equal(t, created.ID, got.ID)
-		require.Equal(t, "ssh-ed25519 AAAA\nssh-rsa BBBB", got.SSHKey)
+		require.Equal(t, created.ID, caller.ID)
+		require.Equal(t, "ssh-ed25519 AAAA\nssh-rsa BBBB", caller.SSHKey)
 
 		quota, lifetime := 3, tenant.Interval(90*time.Minute+500*time.Microsecond)
 		quotaP, lifetimeP := &quota, &lifetime
 		_, _, err = s.Update(t.Context(), created.ID, tenant.Update{NodeQuota: &quotaP, SessionLifetime: &lifetimeP})
 		require.NoError(t, err)
-		got, err = s.Get(t.Context(), created.ID)
+		got, err := s.Get(t.Context(), created.ID)
 		require.NoError(t, err)
 		require.Equal(t, tenant.Limits{NodeQuota: 3, SessionLifetime: time.Duration(lifetime), SessionLifetimeMax: 12 * time.Hour}, s.Limits(got))
 

@@ -1,7 +1,9 @@
 // Package tenant knows who may use Duffy: tenants, their keys and their limits.
 //
-// It works on Duffy 3's table tenants. API keys are UUIDs, stored as bcrypt
-// hashes, and keys that Duffy 3 made stay valid.
+// It works on Duffy 3's table tenants, in which a bcrypt hash of each tenant's
+// primary API key stays, so that keys that Duffy 3 made are valid and those made
+// here are valid for Duffy 3. The table api_keys has what Duffy 3 does not know:
+// other keys, and hashes that take less time.
 package tenant
 
 import (
@@ -18,7 +20,7 @@ type Tenant struct {
 	Name       string
 	IsAdmin    bool
 	SSHKey     string // lines for an authorized_keys file
-	APIKeyHash string `bun:"api_key"`
+	APIKeyHash string `bun:"api_key"` // bcrypt, of the primary key
 
 	// nil means that the default applies, see Limits.
 	NodeQuota          *int

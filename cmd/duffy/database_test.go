@@ -40,7 +40,7 @@ func TestMigrationCommands(t *testing.T) {
 	migration(0, "Upgraded to: 6654d536b836 (head)\n", "", "upgrade")
 	migration(0, "6654d536b836 (head)\n", "", "db-version")
 	migration(0, "Nothing to upgrade.\n", "", "upgrade", "head")
-	migration(0, "Downgraded to: 6654d536b836\n", "", "downgrade")
+	migration(0, "Downgraded to: 6654d536b836\n", "", "downgrade", "6654d536b836")
 	migration(0, "Nothing to downgrade.\n", "", "downgrade", "6654d536b836")
 	migration(1, "", "the revisions of Duffy 3 itself can't be taken back", "downgrade")
 	migration(0, "Upgraded to: 6654d536b836 (head)\n", "", "upgrade")

@@ -2,6 +2,7 @@ package db_test
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"sync"
@@ -16,8 +17,11 @@ import (
 
 const (
 	duffy3Head = "6654d536b836"
-	ourHead    = "20261123000001_leases"
+	ourHead    = "20261123000003_api_keys"
 )
+
+// ours are all migrations of ours, in order.
+var ours = []string{"20261123000001_leases", ourHead}
 
 var head = db.Revision{Duffy3: duffy3Head, Duffy: ourHead, Head: true}
 
@@ -101,7 +105,7 @@ func TestMigrateAtOnce(t *testing.T) {
 func TestMigrateInSteps(t *testing.T) {
 	t.Parallel()
 	d := open(t, dbtest.PostgresURL(t))
-	for _, target := range []string{"base", "ce2e575cb800", "36cf064c0481", duffy3Head, ourHead} {
+	for _, target := range append([]string{"base", "ce2e575cb800", "36cf064c0481", duffy3Head}, ours...) {
 		require.Error(t, db.Current(t.Context(), d))
 		_, to, err := db.Upgrade(t.Context(), d, target)
 		require.NoError(t, err)
@@ -147,7 +151,7 @@ func TestDowngrade(t *testing.T) {
 		if d.Postgres() {
 			before = catalog(t, d)
 		}
-		for _, target := range []string{"", "-1", duffy3Head} {
+		for _, target := range []string{fmt.Sprint(-len(ours)), duffy3Head} {
 			from, to, err := db.Downgrade(t.Context(), d, target)
 			require.NoError(t, err)
 			require.Equal(t, head, from)
@@ -163,11 +167,19 @@ func TestDowngrade(t *testing.T) {
 		from, to, err := db.Downgrade(t.Context(), d, ourHead)
 		require.NoError(t, err)
 		require.Equal(t, from, to)
+		for i, target := range []string{"", "-1"} { // one each
+			_, to, err := db.Downgrade(t.Context(), d, target)
+			require.NoError(t, err)
+			left := len(ours) - 1 - i
+			require.Equal(t, append([]string{""}, ours...)[left], to.Duffy)
+		}
+		_, _, err = db.Migrate(t.Context(), d)
+		require.NoError(t, err)
 		for target, want := range map[string]string{
-			"-2":       "revisions of Duffy 3 itself",
-			"base":     "revisions of Duffy 3 itself",
-			"nonsense": `no revision "nonsense"`,
-			"1":        `no revision "1"`,
+			fmt.Sprint(-len(ours) - 1): "revisions of Duffy 3 itself",
+			"base":                     "revisions of Duffy 3 itself",
+			"nonsense":                 `no revision "nonsense"`,
+			"1":                        `no revision "1"`,
 		} {
 			_, _, err := db.Downgrade(t.Context(), d, target)
 			require.ErrorContains(t, err, want, target)
@@ -182,6 +194,7 @@ func TestRefusals(t *testing.T) {
 	require.NoError(t, err)
 	for name, c := range map[string]struct{ sql, want string }{
 		"another nodes table":   {"CREATE TABLE nodes (id integer, name text)", "table nodes has no column created_at"},
+		"another keys table":    {"CREATE TABLE api_keys (id integer)", "a table api_keys already"},
 		"another pools table":   {"CREATE TABLE pools (id integer)", "a table pools already"},
 		"a column is missing":   {string(duffy3) + "ALTER TABLE nodes DROP COLUMN reusable", "no column reusable"},
 		"lifetimes are missing": {string(duffy3) + "ALTER TABLE tenants DROP COLUMN session_lifetime", "no column session_lifetime"},
@@ -221,7 +234,7 @@ func TestRefusesNewerSchema(t *testing.T) {
 func TestRefusesSQLiteOfDuffy3(t *testing.T) {
 	t.Parallel()
 	d := dbtest.SQLite(t)
-	_, _, err := db.Downgrade(t.Context(), d, "")
+	_, _, err := db.Downgrade(t.Context(), d, duffy3Head)
 	require.NoError(t, err)
 	exec(t, d, "DROP TABLE duffy_migrations")
 	_, _, err = db.Migrate(t.Context(), d)
@@ -242,7 +255,7 @@ func TestHasTables(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		names, err := db.HasTables(t.Context(), d)
 		require.NoError(t, err)
-		require.Equal(t, []string{"nodes", "pools", "sessions", "sessions_nodes", "tenants"}, names)
+		require.Equal(t, []string{"api_keys", "nodes", "pools", "sessions", "sessions_nodes", "tenants"}, names)
 	})
 }
 

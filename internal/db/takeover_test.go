@@ -167,7 +167,7 @@ func TestDuffy3OnOurSchema(t *testing.T) {
 	for _, statement := range strings.SplitAfter(string(text), ";\n") {
 		require.Equal(t, results(t, theirs, statement), results(t, ours, statement), statement)
 	}
-	_, _, err = db.Downgrade(t.Context(), ours, "")
+	_, _, err = db.Downgrade(t.Context(), ours, duffy3Head)
 	require.NoError(t, err)
 	require.Equal(t, catalog(t, theirs), catalog(t, ours), "nothing of ours is left")
 }
@@ -207,7 +207,7 @@ func TestUpgradeAfterDuffy3(t *testing.T) {
 		_, _, err := db.Migrate(t.Context(), d)
 		require.NoError(t, err)
 		require.Equal(t, heldByBusy, held(t, d))
-		_, to, err := db.Downgrade(t.Context(), d, "")
+		_, to, err := db.Downgrade(t.Context(), d, duffy3Head)
 		require.NoError(t, err)
 		require.Equal(t, db.Revision{Duffy3: duffy3Head}, to)
 	}

@@ -1,0 +1,303 @@
+package tenant
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/crypto/bcrypt"
+	"pgregory.net/rapid"
+
+	"github.com/duffy-ci/duffy/internal/db/dbtest"
+	"github.com/duffy-ci/duffy/internal/fault"
+)
+
+// TestNewcomersSoonHaveTheirTurn has any number of addresses keep their queues
+// full. However they do that, a login that comes later waits for one of each
+// network in its class, and in its own network for one of each address.
+func TestNewcomersSoonHaveTheirTurn(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		var waiting rota
+		from := rapid.Custom(func(t *rapid.T) place {
+			v6 := rapid.Bool().Draw(t, "v6")
+			network, host := rapid.ByteRange(0, 20).Draw(t, "network"), rapid.ByteRange(0, 20).Draw(t, "host")
+			addr := netip.AddrFrom4([4]byte{10, network, 0, host})
+			if v6 {
+				addr = newLogin(netip.AddrFrom16([16]byte{0x20, 1, 0, 0, 0, network, 0, host, 15: 1}), "").from
+			}
+			return placeOf(addr, rapid.Bool().Draw(t, "known"))
+		})
+		hostile := rapid.SliceOfNDistinct(from, 1, 60, func(p place) place { return p }).Draw(t, "hostile")
+		fill := func() {
+			for _, at := range hostile {
+				for waiting.at(at[:]...) < 3 {
+					waiting.push(&waiter{at: at}, at[:]...)
+				}
+			}
+		}
+		fill()
+		for range rapid.IntRange(0, 200).Draw(t, "turns before") {
+			waiting.pop()
+			fill()
+		}
+		newcomer := &waiter{at: from.Filter(func(p place) bool { return !slices.Contains(hostile, p) }).Draw(t, "newcomer")}
+		classes, networks, addresses := map[string]bool{}, map[string]bool{}, 1
+		for _, at := range append(hostile, newcomer.at) {
+			classes[at[0]] = true
+			if at[0] == newcomer.at[0] {
+				networks[at[1]] = true
+			}
+		}
+		for _, at := range hostile {
+			if at[0] == newcomer.at[0] && at[1] == newcomer.at[1] {
+				addresses++
+			}
+		}
+		waiting.push(newcomer, newcomer.at[:]...)
+		turns := 1
+		for ; waiting.pop() != newcomer; turns++ {
+			fill()
+		}
+		if most := len(classes) * len(networks) * addresses; turns > most {
+			t.Fatalf("the newcomer had the turn %d, of at most %d", turns, most)
+		}
+	})
+}
+
+// TestRotaKeepsCount does anything in any order.
+func TestRotaKeepsCount(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		var r rota
+		var in []*waiter
+		gone := func(w *waiter) { in = slices.DeleteFunc(in, func(other *waiter) bool { return other == w }) }
+		t.Repeat(map[string]func(*rapid.T){
+			"push": func(t *rapid.T) {
+				w := &waiter{}
+				for i := range w.at {
+					w.at[i] = rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "name")
+				}
+				r.push(w, w.at[:]...)
+				in = append(in, w)
+			},
+			"pop": func(t *rapid.T) {
+				if len(in) == 0 {
+					t.Skip()
+				}
+				w := r.pop()
+				for _, other := range in {
+					if other.at == w.at {
+						require.Same(t, other, w, "first come, first served at a place")
+						break
+					}
+				}
+				gone(w)
+			},
+			"remove": func(t *rapid.T) {
+				if len(in) == 0 {
+					t.Skip()
+				}
+				w := rapid.SampledFrom(in).Draw(t, "waiter")
+				r.remove(w, w.at[:]...)
+				gone(w)
+			},
+			"longest": func(t *rapid.T) {
+				if len(in) == 0 {
+					t.Skip()
+				}
+				w := r.longest()
+				require.Contains(t, in, w)
+				for _, other := range in {
+					require.GreaterOrEqual(t, r.at(w.at[0]), r.at(other.at[0]))
+				}
+			},
+			"": func(t *rapid.T) {
+				require.Equal(t, len(in), r.n)
+				for _, w := range in {
+					n := 0
+					for _, other := range in {
+						if other.at == w.at {
+							n++
+						}
+					}
+					require.Equal(t, n, r.at(w.at[:]...))
+				}
+			},
+		})
+		for len(in) > 0 {
+			gone(r.pop())
+		}
+		require.Zero(t, r.n)
+		require.Empty(t, r.names)
+		require.Empty(t, r.below)
+	})
+}
+
+// A gate holds checks up until they are let through, one by one.
+type gate struct {
+	*testing.T
+	*Service
+	checking chan string // keys, when their turn has come
+	pass     chan struct{}
+	logins   sync.WaitGroup
+	refused  atomic.Int64
+}
+
+// newGate has the tenant old, whose key was chosen, log in at an address, so long
+// ago that only the address is remembered. Then the gate is closed.
+func newGate(t *testing.T, known netip.Addr) *gate {
+	g := &gate{
+		T: t, Service: New(dbtest.SQLite(t).DB, Config{BcryptCost: bcrypt.MinCost}),
+		checking: make(chan string, 10_000), pass: make(chan struct{}),
+	}
+	require.NoError(t, g.Import(t.Context(), []Import{{Tenant: Tenant{Name: "old"}, Key: "chosen"}}))
+	_, err := g.AuthenticateFrom(t.Context(), known, "old", "chosen")
+	require.NoError(t, err)
+	g.verifier.verified.Purge()
+	g.verifier.patience = time.Hour
+	g.verifier.compare = func(hash, key []byte) error {
+		g.checking <- string(key)
+		<-g.pass
+		return bcrypt.CompareHashAndPassword(hash, key)
+	}
+	t.Cleanup(func() {
+		close(g.pass)
+		g.logins.Wait()
+	})
+	return g
+}
+
+func (g *gate) login(from netip.Addr, name, key string) <-chan error {
+	done := make(chan error, 1)
+	g.logins.Go(func() {
+		_, err := g.AuthenticateFrom(context.WithoutCancel(g.Context()), from, name, key)
+		if errors.Is(err, fault.TooMany) || errors.Is(err, fault.Unavailable) {
+			g.refused.Add(1)
+		}
+		done <- err
+	})
+	return done
+}
+
+// flood guesses once from each address, until all that may be checked are, and
+// the others wait or are refused.
+func (g *gate) flood(addresses ...netip.Addr) {
+	g.Helper()
+	for _, from := range addresses {
+		g.login(from, "old", uuid.NewString())
+	}
+	require.Eventually(g, func() bool {
+		return len(g.checking)+g.waiting()+int(g.refused.Load()) == len(addresses)
+	}, time.Minute, time.Millisecond)
+	for len(g.checking) > 0 {
+		<-g.checking
+	}
+}
+
+func (g *gate) waiting() int {
+	g.verifier.turns.mu.Lock()
+	defer g.verifier.turns.mu.Unlock()
+	return g.verifier.turns.waiting.n
+}
+
+// turnOf lets checks through until that of key is at work, and returns how many.
+func (g *gate) turnOf(key string) (turns int) {
+	g.Helper()
+	for {
+		g.pass <- struct{}{}
+		turns++
+		if <-g.checking == key {
+			return turns
+		}
+	}
+}
+
+// queue logs in and returns once that waits.
+func (g *gate) queue(from netip.Addr, key string) {
+	g.Helper()
+	queued := func() int { return g.waiting() + int(g.refused.Load()) }
+	before := queued()
+	g.login(from, "old", key)
+	require.Eventually(g, func() bool { return queued() == before+1 }, time.Minute, time.Millisecond)
+}
+
+// TestGuessingDelaysNoOtherLogin guesses from one address, from many of a network, and
+// from more of a /48 than may wait. Logins from elsewhere have their turn soon,
+// right logins from among them with no more than what they are used to, and
+// random keys wait for nothing.
+func TestGuessingDelaysNoOtherLogin(t *testing.T) {
+	t.Parallel()
+	each := func(n int, address func(i byte, j byte) netip.Addr) (all []netip.Addr) {
+		for i := range n {
+			all = append(all, address(byte(i>>8), byte(i)))
+		}
+		return all
+	}
+	for name, hostile := range map[string][]netip.Addr{
+		"one address": slices.Repeat([]netip.Addr{netip.MustParseAddr("127.0.0.2")}, 200),
+		"a network":   each(300, func(i, j byte) netip.Addr { return netip.AddrFrom4([4]byte{127, 0, i, j}) }),
+		"a /48": each(2*allWaiting, func(i, j byte) netip.Addr {
+			return netip.AddrFrom16([16]byte{0x20, 1, 0xd, 0xb8, 0, 0, i, j, 15: 1})
+		}),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := newGate(t, hostile[0])
+			_, key, err := g.Create(t.Context(), Tenant{Name: "random"})
+			require.NoError(t, err)
+			g.flood(hostile...)
+			require.LessOrEqual(t, g.waiting(), allWaiting)
+			if name == "one address" {
+				require.Equal(t, addressWaiting, g.waiting())
+			}
+			require.NoError(t, <-g.login(hostile[0], "random", key.String()), "a key that costs nothing waits for nothing")
+			g.queue(netip.MustParseAddr("192.0.2.1"), "a newcomer's")
+			require.LessOrEqual(t, g.turnOf("a newcomer's"), 3)
+			if name == "one address" {
+				return // it is full of what it does itself
+			}
+			g.queue(hostile[0], "chosen")
+			require.LessOrEqual(t, g.turnOf("chosen"), 4)
+		})
+	}
+}
+
+// TestWaitingEnds with the context of a login, and a turn that comes too late goes
+// to the next login.
+func TestWaitingEnds(t *testing.T) {
+	t.Parallel()
+	turns := newTurns(1)
+	at := placeOf(netip.MustParseAddr("192.0.2.1"), false)
+	require.NoError(t, turns.take(t.Context(), at, false))
+	tired, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range 2 * addressWaiting {
+		require.ErrorIs(t, turns.take(tired, at, false), fault.Unavailable)
+	}
+	require.Zero(t, turns.waiting.n)
+	var wg sync.WaitGroup
+	for i := range 100 {
+		wg.Go(func() {
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			if i%2 == 0 {
+				go cancel() // about when its turn comes
+			}
+			if turns.take(ctx, at, true) == nil {
+				turns.done()
+			}
+		})
+	}
+	turns.done()
+	wg.Wait()
+	require.Equal(t, 1, turns.free)
+	require.Zero(t, turns.waiting.n)
+}
