@@ -30,6 +30,7 @@ import (
 // A stage is a server with a few ready nodes, an administrator and two tenants.
 type stage struct {
 	url               string
+	tenants           *tenant.Service
 	log               *bytes.Buffer
 	admin, alice, bob login
 	db                *bun.DB
@@ -57,7 +58,7 @@ func newStage(t *testing.T, change ...func(*httpapi.Config)) *stage {
 		_, err := d.NewInsert().Model(&pool.Node{State: pool.Ready, Pool: "a", Hostname: ip, IPAddr: ip}).Exec(t.Context())
 		require.NoError(t, err)
 	}
-	s := &stage{log: &bytes.Buffer{}, db: d.DB}
+	s := &stage{tenants: tenants, log: &bytes.Buffer{}, db: d.DB}
 	handler := slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug})
 	cfg := httpapi.Config{Tenants: tenants, Pools: pools, Sessions: sessions, Logger: slog.New(httpapi.LogHandler(handler))}
 	for _, c := range change {

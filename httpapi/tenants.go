@@ -23,8 +23,9 @@ func (a *api) tenants(g huma.API) {
 	}, a.listTenants)
 	handle(a, g, tenants, huma.Operation{
 		OperationID: "get-tenant", Method: http.MethodGet, Path: "/tenants/{id}", Tags: tag,
-		Summary: "Get a tenant",
-		Errors:  []int{http.StatusNotFound, http.StatusUnprocessableEntity},
+		Summary:     "Get a tenant",
+		Description: "A tenant that is no administrator can get itself only; the answer does not tell whether there are others.",
+		Errors:      []int{http.StatusNotFound, http.StatusUnprocessableEntity},
 	}, a.getTenant)
 	handle(a, g, tenants, huma.Operation{
 		OperationID: "create-tenant", Method: http.MethodPost, Path: "/tenants", Tags: tag,
@@ -58,12 +59,12 @@ func (a *api) listTenants(ctx context.Context, _ *struct{}) (*output[apiv1.Tenan
 }
 
 func (a *api) getTenant(ctx context.Context, in *byID) (*output[apiv1.TenantResult], error) {
+	if !caller(ctx).May(in.ID) { // before anything tells whether there is such a tenant
+		return nil, fault.Newf(fault.Forbidden, "Forbidden")
+	}
 	t, err := a.Tenants.Get(ctx, in.ID)
 	if err != nil {
 		return nil, err
-	}
-	if !caller(ctx).May(t.ID) {
-		return nil, fault.Newf(fault.Forbidden, "Forbidden")
 	}
 	return answer(apiv1.TenantResult{Action: apiv1.ActionGet, Tenant: a.tenant(t)}), nil
 }
@@ -101,11 +102,11 @@ type tenantUpdate struct {
 }
 
 func (a *api) updateTenant(ctx context.Context, in *tenantUpdate) (*output[apiv1.TenantResult], error) {
+	if !caller(ctx).IsAdmin { // before anything tells whether there is such a tenant
+		return nil, fault.Newf(fault.Forbidden, "Forbidden")
+	}
 	if _, err := a.Tenants.Get(ctx, in.ID); err != nil {
 		return nil, err
-	}
-	if !caller(ctx).IsAdmin {
-		return nil, fault.Newf(fault.Forbidden, "Forbidden")
 	}
 	b := in.Body
 	if b.SSHKey.Set || b.APIKey.Set || b.NodeQuota.Set || b.SessionLifetime.Set || b.SessionLifetimeMax.Set {
