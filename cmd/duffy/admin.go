@@ -26,6 +26,7 @@ type adminCmd struct {
 	CreateTenant createTenantCmd `cmd:"" name:"create-tenant" help:"Create a tenant."`
 	RetireTenant retireTenantCmd `cmd:"" name:"retire-tenant" help:"Retire or unretire a tenant."`
 	UpdateTenant updateTenantCmd `cmd:"" name:"update-tenant" help:"Change a tenant."`
+	Keys         keysCmd         `cmd:"" help:"Handle the API keys that a tenant has beside its primary key."`
 
 	ListFailedNodes listFailedNodesCmd `cmd:"" name:"list-failed-nodes" help:"List nodes that are failed, with the reason."`
 	RetryNodes      retryNodesCmd      `cmd:"" name:"retry-nodes" help:"Have failed nodes deprovisioned."`
@@ -148,7 +149,8 @@ func (c *retireTenantCmd) Run(ctx context.Context, p *program) error {
 
 type updateTenantCmd struct {
 	SSHKey             string       `help:"New ssh key." placeholder:"KEY"`
-	APIKey             string       `help:"New API key, or reset for a random one." placeholder:"UUID|reset"`
+	APIKey             string       `help:"New primary API key, or reset for a random one." placeholder:"UUID|reset"`
+	IsAdmin            *bool        `negatable:"" help:"Make the tenant an administrator, or no longer."`
 	NodeQuota          quotaFlag    `help:"How many nodes the tenant can use at a time, or none for the default." placeholder:"N|none"`
 	SessionLifetime    lifetimeFlag `help:"How long sessions of the tenant live, or none for the default." placeholder:"DURATION|none"`
 	SessionLifetimeMax lifetimeFlag `help:"How long they can be extended to, or none for the default." placeholder:"DURATION|none"`
@@ -177,12 +179,17 @@ func (c *updateTenantCmd) Run(ctx context.Context, p *program) error {
 		if newKey != nil {
 			shown = newKey.String()
 		}
-		p.printf("OK: %s: ssh_key=%s api_key=%s %s\n", c.Name, apiv1.Masked, shown, limits(d, t))
+		admin := ""
+		if c.IsAdmin != nil {
+			admin = " is_admin=" + python(t.IsAdmin)
+		}
+		p.printf("OK: %s: ssh_key=%s api_key=%s %s%s\n", c.Name, apiv1.Masked, shown, limits(d, t), admin)
 		return nil
 	})
 }
 
 func (c *updateTenantCmd) update() (u tenant.Update, err error) {
+	u.IsAdmin = c.IsAdmin
 	if c.SSHKey != "" {
 		u.SSHKey = &c.SSHKey
 	}
