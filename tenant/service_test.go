@@ -171,13 +171,53 @@ func TestManyLoginsAtOnce(t *testing.T) {
 	wg.Wait()
 }
 
+// BenchmarkAuthenticate has hashes of the cost that they really have. A wrong key
+// and a chosen one that is not remembered take as long as bcrypt does; a random
+// key never does.
 func BenchmarkAuthenticate(b *testing.B) {
-	s := open(dbtest.SQLite(b))
-	_, key, err := s.Create(b.Context(), tenant.Tenant{Name: "alice", SSHKey: "k"})
-	require.NoError(b, err)
-	for b.Loop() {
-		if _, err := s.Authenticate(b.Context(), "alice", key.String()); err != nil {
-			b.Fatal(err)
-		}
+	for _, database := range []struct {
+		name string
+		open func(testing.TB) *db.DB
+	}{{"postgres", dbtest.PostgresDurable}, {"sqlite", dbtest.SQLite}} {
+		b.Run(database.name, func(b *testing.B) {
+			d := database.open(b)
+			restarted := func() *tenant.Service { return tenant.New(d.DB, tenant.Config{}) }
+			s := restarted()
+			_, random, err := s.Create(b.Context(), tenant.Tenant{Name: "random"})
+			require.NoError(b, err)
+			require.NoError(b, s.Import(b.Context(), []tenant.Import{{Tenant: tenant.Tenant{Name: "chosen"}, Key: "chosen"}}))
+			login := func(b *testing.B, s *tenant.Service, name, key string) {
+				if _, err := s.Authenticate(b.Context(), name, key); err != nil {
+					require.ErrorIs(b, err, fault.Unauthenticated)
+					require.Equal(b, "wrong", key)
+				}
+			}
+			for name, key := range map[string]string{"random": random.String(), "chosen": "chosen"} {
+				b.Run(name+"/first", func(b *testing.B) {
+					for b.Loop() {
+						b.StopTimer()
+						s := restarted()
+						b.StartTimer()
+						login(b, s, name, key)
+					}
+				})
+				b.Run(name+"/remembered", func(b *testing.B) {
+					login(b, s, name, key)
+					for b.Loop() {
+						login(b, s, name, key)
+					}
+				})
+				b.Run(name+"/wrong", func(b *testing.B) {
+					for b.Loop() {
+						login(b, s, name, "wrong")
+					}
+				})
+			}
+			b.Run("unknown/wrong", func(b *testing.B) {
+				for b.Loop() {
+					login(b, s, "unknown", "wrong")
+				}
+			})
+		})
 	}
 }

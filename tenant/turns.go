@@ -32,12 +32,14 @@ var (
 // however many of theirs wait. If too many wait in all, the last one of the network
 // with the most gives up its place.
 type turns struct {
+	most int // waiting in all
+
 	mu      sync.Mutex
 	free    int
 	waiting rota
 }
 
-func newTurns(atOnce int) *turns { return &turns{free: atOnce} }
+func newTurns(atOnce int) *turns { return &turns{most: allWaiting, free: atOnce} }
 
 // A place is where a login waits: logins that were right lately take turns with
 // all others; among either, networks take turns, and in each network addresses.
@@ -72,7 +74,7 @@ func (t *turns) take(ctx context.Context, at place, unlimited bool) error {
 	}
 	w := &waiter{at, make(chan error, 1)}
 	t.waiting.push(w, at[:]...)
-	if t.waiting.n > allWaiting {
+	if t.waiting.n > t.most {
 		last := t.waiting.longest()
 		t.waiting.remove(last, last.at[:]...)
 		last.turn <- errTooManyWait

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/duffy-ci/duffy"
+	"github.com/duffy-ci/duffy/httpapi/apiv1"
 )
 
 // TestKeysByCommand has what commands do take effect at once on a server that
@@ -66,8 +67,9 @@ func TestKeysByCommand(t *testing.T) {
 	created = ok("admin", "keys", "create", "ci", "--name", "dashboard", "--read-only", "--expires", "90d")
 	reader := keyOf(created)
 	require.Contains(t, created, " name=dashboard scope=read-only ")
-	expires := regexp.MustCompile(`expires_at=(\S+) `).FindStringSubmatch(created)[1]
-	require.Equal(t, time.Now().UTC().Add(90*24*time.Hour).Format(time.DateOnly), expires)
+	expires, err := apiv1.ParseTime(regexp.MustCompile(`expires_at=(\S+ \S+) `).FindStringSubmatch(created)[1])
+	require.NoError(t, err)
+	require.WithinDuration(t, time.Now().Add(90*24*time.Hour), expires.Time, time.Hour)
 	require.True(t, lists(reader))
 	require.Equal(t, "error='Forbidden: the API key is read-only'\n", as(reader, "retire-session", "1"))
 	require.Contains(t, ok("admin", "keys", "create", "ci", "--name", "until", "--expires", "2099-01-02T03:04:05+01:00"),

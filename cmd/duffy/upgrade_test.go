@@ -17,6 +17,7 @@ var nextVersion = []string{
 	`ALTER TABLE sessions ADD COLUMN purpose text, ADD COLUMN priority integer DEFAULT 0 NOT NULL`,
 	`ALTER TABLE tenants ADD COLUMN email text, ADD COLUMN share double precision DEFAULT 0.5 NOT NULL`,
 	`ALTER TABLE pools ADD COLUMN cap integer`,
+	`ALTER TABLE api_keys ADD COLUMN comment text, ADD COLUMN uses bigint DEFAULT 0 NOT NULL`,
 	`CREATE TABLE events (id bigserial PRIMARY KEY, node_id integer REFERENCES nodes (id), text text NOT NULL)`,
 	`CREATE INDEX nodes_rack_index ON nodes (rack) WHERE retired_at IS NULL`,
 	`INSERT INTO duffy_migrations (name) VALUES ('29991231000000_events')`,

@@ -23,7 +23,7 @@ type Tenant struct {
 	// APIKey is absent unless the tenant was just created or updated. It is the
 	// key if that is new, else masked, and null if the update only retired or
 	// unretired the tenant.
-	APIKey Optional[string] `json:"api_key,omitzero" doc:"The API key if it is new, else masked or null; absent in answers to GET"`
+	APIKey Optional[string] `json:"api_key,omitzero" doc:"The primary API key if it is new, else masked or null; absent in answers to GET"`
 }
 
 // A TenantCreate is the body of a request for a new tenant.
@@ -43,7 +43,7 @@ type TenantCreate struct {
 type TenantUpdate struct {
 	Active             Optional[Boolean]  `json:"active,omitzero" doc:"Retires the tenant, or makes it active again; ignored beside other fields"`
 	SSHKey             Optional[string]   `json:"ssh_key,omitzero" doc:"Lines of an authorized_keys file"`
-	APIKey             Optional[string]   `json:"api_key,omitzero" doc:"A UUID, or reset for a random one"`
+	APIKey             Optional[string]   `json:"api_key,omitzero" doc:"The primary API key: a UUID, or reset for a random one. Other keys of the tenant stay as they are"`
 	NodeQuota          Optional[Integer]  `json:"node_quota,omitzero" doc:"Nodes the tenant may hold at a time, null for the default"`
 	SessionLifetime    Optional[TimeSpec] `json:"session_lifetime,omitzero" doc:"How long a session lives: seconds or a duration, null for the default"`
 	SessionLifetimeMax Optional[TimeSpec] `json:"session_lifetime_max,omitzero" doc:"How long a session can be extended to: seconds or a duration, null for the default"`
