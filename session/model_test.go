@@ -183,7 +183,7 @@ func (m *model) newProcess() *process {
 
 // empty empties the database, and has it count from 1.
 func empty(ctx context.Context, d *db.DB) error {
-	statements := []string{"TRUNCATE moves, sessions_nodes, nodes, sessions, tenants, pools RESTART IDENTITY"}
+	statements := []string{"TRUNCATE moves, sessions_nodes, nodes, sessions, api_keys, tenants, pools RESTART IDENTITY"}
 	if !d.Postgres() {
 		statements = []string{
 			"DELETE FROM sessions_nodes", "DELETE FROM nodes", "DELETE FROM sessions", "DELETE FROM tenants",
