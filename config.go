@@ -36,6 +36,7 @@ func LoadConfig(paths ...string) (Config, error) {
 		Pools:    pools,
 		Limits: tenant.Limits{
 			NodeQuota:          c.Defaults.NodeQuota,
+			SessionQuota:       c.Defaults.SessionQuota,
 			SessionLifetime:    c.Defaults.SessionLifetime,
 			SessionLifetimeMax: c.Defaults.SessionLifetimeMax,
 		},

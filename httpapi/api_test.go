@@ -20,6 +20,7 @@ import (
 
 	"github.com/duffy-ci/duffy/backend"
 	"github.com/duffy-ci/duffy/httpapi"
+	"github.com/duffy-ci/duffy/internal/db"
 	"github.com/duffy-ci/duffy/internal/db/dbtest"
 	"github.com/duffy-ci/duffy/pool"
 	"github.com/duffy-ci/duffy/queue/queuetest"
@@ -41,7 +42,11 @@ type login struct{ name, key string }
 
 func newStage(t *testing.T, change ...func(*httpapi.Config)) *stage {
 	t.Helper()
-	d := dbtest.SQLite(t)
+	return newStageOn(t, dbtest.SQLite(t), change...)
+}
+
+func newStageOn(t testing.TB, d *db.DB, change ...func(*httpapi.Config)) *stage {
+	t.Helper()
 	level := 3
 	set, err := pool.NewSet(
 		pool.Config{Name: "a", Backend: "none", FillLevel: &level},

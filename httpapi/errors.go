@@ -86,12 +86,18 @@ func (a *api) problems(_ huma.Context, _ string, v any) (any, error) {
 	return v, nil
 }
 
+// mostMistakes is how many mistakes an answer names.
+const mostMistakes = 20
+
 func fromHuma(e *huma.ErrorModel) apiv1.Problem {
 	p := newError(plain(e.Status), e.Detail).Problem
 	var texts []string
-	for _, d := range e.Errors {
+	for _, d := range e.Errors[:min(len(e.Errors), mostMistakes)] {
 		p.Errors = append(p.Errors, apiv1.ProblemItem{Message: d.Message, Location: d.Location})
 		texts = append(texts, fmt.Sprintf("%s: %s", d.Location, d.Message))
+	}
+	if more := len(e.Errors) - len(texts); more > 0 {
+		texts = append(texts, fmt.Sprintf("and %d more mistakes", more))
 	}
 	if len(texts) > 0 {
 		p.Detail = strings.Join(texts, "; ")

@@ -4,6 +4,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"net/http"
@@ -49,10 +50,12 @@ type Config struct {
 }
 
 // A body of a request is read within this time and up to this size. The largest
-// known ones hold a tenant's ssh keys.
+// known ones hold a tenant's ssh keys. That of a request for a session is smaller,
+// since checking what is wrong with its parts takes a hundred times as much memory.
 const (
-	bodyTimeout = 30 * time.Second
-	bodyMax     = 1 << 20
+	bodyTimeout       = 30 * time.Second
+	bodyMax           = 1 << 20
+	sessionRequestMax = 64 << 10
 )
 
 // answerTimeout is how long anything may take, even if the database hangs. A
@@ -135,7 +138,7 @@ const (
 
 // handle registers fn as the handler of an operation.
 func handle[I, O any](a *api, group huma.API, who access, op huma.Operation, fn func(context.Context, *I) (*O, error)) {
-	op.MaxBodyBytes, op.BodyReadTimeout = bodyMax, bodyTimeout
+	op.MaxBodyBytes, op.BodyReadTimeout = cmp.Or(op.MaxBodyBytes, bodyMax), bodyTimeout
 	if a.AnonymousRead == ReadNone {
 		who = tenants
 	}

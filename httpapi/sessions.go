@@ -35,6 +35,7 @@ func (a *api) sessions(g huma.API) {
 		Summary:       "Request a session",
 		Description:   "Hands out all the nodes asked for, or none.",
 		DefaultStatus: http.StatusCreated,
+		MaxBodyBytes:  sessionRequestMax,
 		Errors:        []int{http.StatusUnprocessableEntity, http.StatusServiceUnavailable},
 	}, a.requestSession)
 	handle(a, g, tenants, huma.Operation{
@@ -76,7 +77,8 @@ func (a *api) requestSession(ctx context.Context, in *sessionCreate) (*output[ap
 		Specs:    make([]session.Spec, len(in.Body.NodesSpecs)),
 	}
 	for i, spec := range in.Body.NodesSpecs {
-		r.Specs[i] = session.Spec{Quantity: int(spec.Quantity), Pool: spec.Pool}
+		quantity := min(max(spec.Quantity, 0), session.MaxNodes+1) // an int may be of 32 bits
+		r.Specs[i] = session.Spec{Quantity: int(quantity), Pool: spec.Pool}
 	}
 	s, err := a.Sessions.Request(ctx, caller(ctx), r)
 	if err != nil {

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"context"
+	"math"
 	"net/http"
 	"time"
 
@@ -184,7 +185,7 @@ func quota(n *apiv1.Integer) *int {
 	if n == nil {
 		return nil
 	}
-	q := int(*n)
+	q := int(min(max(*n, 0), math.MaxInt)) // an int may be of 32 bits
 	return &q
 }
 

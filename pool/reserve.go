@@ -32,8 +32,9 @@ type Reservation struct {
 // those that other transactions are about to take would be enough.
 var ErrContended = errors.New("others are about to take nodes of the pool")
 
-// ReserveTx moves up to r.Quantity ready nodes to contextualizing and returns
-// them, oldest first.
+// ReserveTx moves r.Quantity ready nodes to contextualizing and returns them,
+// oldest first. It takes none, and locks none, if the pool has not so many; it
+// takes fewer if other transactions are faster.
 func (s *Service) ReserveTx(ctx context.Context, tx bun.Tx, r Reservation) ([]*Node, error) {
 	if r.Wait {
 		if err := s.lockPool(ctx, tx, r.Pool); err != nil {
@@ -52,10 +53,25 @@ func (s *Service) ReserveTx(ctx context.Context, tx bun.Tx, r Reservation) ([]*N
 	return nodes, err
 }
 
+// ReadyTx counts the ready nodes of the pool called name, those that other
+// transactions are about to take among them, up to most.
+func (s *Service) ReadyTx(ctx context.Context, tx bun.Tx, name string, most int) (int, error) {
+	var count struct{ Ready int }
+	err := db.SelectOne(ctx, tx, &count, countReady, name, most)
+	return count.Ready, err
+}
+
+const countReady = `SELECT count(*) AS ready FROM (
+	SELECT 1 FROM nodes WHERE pool = ? AND state = 'ready' AND retired_at IS NULL LIMIT ?
+) AS enough`
+
 // reserveQuery is written by hand, for [db.Select], since every request runs it.
-// What stands in it are, in turn, a lock and how data is made.
+// It counts before it locks. What stands in it are, in turn, a lock and how data
+// is made.
 const reserveQuery = `WITH picked AS (
-	SELECT id FROM nodes WHERE pool = ? AND state = 'ready' AND retired_at IS NULL ORDER BY id LIMIT ? %s
+	SELECT id FROM nodes WHERE pool = ? AND state = 'ready' AND retired_at IS NULL
+		AND (` + countReady + `) = ?
+	ORDER BY id LIMIT ? %s
 )
 UPDATE nodes SET state = 'contextualizing', state_since = ?, session_id = ?, lease_owner = ?, lease_until = ?, data = %s
 WHERE id IN (SELECT id FROM picked)
@@ -73,7 +89,7 @@ func (s *Service) reserve(ctx context.Context, tx bun.Tx, r Reservation, lock st
 	now := s.now()
 	var nodes []*Node
 	err = db.Select(ctx, tx, &nodes, query,
-		r.Pool, r.Quantity, now, r.Session, r.Owner, now.Add(s.cfg.Lease), string(spec))
+		r.Pool, r.Pool, r.Quantity, r.Quantity, r.Quantity, now, r.Session, r.Owner, now.Add(s.cfg.Lease), string(spec))
 	return nodes, err
 }
 

@@ -12,7 +12,6 @@ import (
 	"github.com/uptrace/bun"
 	"github.com/uptrace/bun/dialect"
 
-	"github.com/duffy-ci/duffy/internal/db"
 	"github.com/duffy-ci/duffy/internal/fault"
 	"github.com/duffy-ci/duffy/pool"
 	"github.com/duffy-ci/duffy/queue"
@@ -30,8 +29,8 @@ type Request struct {
 // Nothing is left behind if it fails or ctx ends.
 //
 // Errors say, in the words of Duffy 3, what cannot be had: fault.Invalid if
-// there are not enough nodes, fault.Forbidden beyond the quota, and
-// fault.Unavailable if nodes do not answer.
+// there are not enough nodes or r is larger than a request may be,
+// fault.Forbidden beyond a quota, and fault.Unavailable if nodes do not answer.
 func (s *Service) Request(ctx context.Context, by *tenant.Tenant, r Request) (*Session, error) {
 	began := time.Now()
 	ses, err := s.request(ctx, by, r)
@@ -40,10 +39,8 @@ func (s *Service) Request(ctx context.Context, by *tenant.Tenant, r Request) (*S
 }
 
 func (s *Service) request(ctx context.Context, by *tenant.Tenant, r Request) (*Session, error) {
-	for i, spec := range r.Specs {
-		if spec.Quantity < 1 {
-			return nil, fault.Newf(fault.Invalid, "nodes_specs[%d].quantity: ensure this value is greater than or equal to 1", i)
-		}
+	if err := checkSize(r.Specs); err != nil {
+		return nil, err
 	}
 	tenantID, err := s.recipient(ctx, by, r)
 	if err != nil {
@@ -137,58 +134,59 @@ func (h *handOut) begin(ctx context.Context, tenantID int64, specs []Spec, wait 
 	})
 }
 
-func (h *handOut) checkQuota(ctx context.Context, tx bun.Tx, t *tenant.Tenant, specs []Spec) error {
-	if t.IsAdmin {
-		return nil
-	}
-	requested := 0
-	for _, spec := range specs {
-		requested += spec.Quantity
-	}
-	var held struct{ Nodes int }
-	err := db.SelectOne(ctx, tx, &held, `SELECT count(*) AS nodes
-FROM sessions_nodes AS sn JOIN sessions AS s ON s.id = sn.session_id
-WHERE s.tenant_id = ? AND s.retired_at IS NULL`, t.ID)
-	if err != nil {
-		return err
-	}
-	if quota := h.tenants.Limits(t).NodeQuota; requested+held.Nodes > quota {
-		return refusal{fault.Newf(fault.Forbidden, "quota exceeded: requested nodes (%d) + current allocation (%d) = %d > %d",
-			requested, held.Nodes, requested+held.Nodes, quota), outcomeQuota}
-	}
-	return nil
-}
-
 // reserveNodes takes nodes of the pools in the order of their names, so that two
-// requests that wait never wait for each other.
+// requests that wait never wait for each other. It ends with the first pool that
+// is short: the nodes taken until then are locked for others until tx ends.
 func (h *handOut) reserveNodes(ctx context.Context, tx bun.Tx, specs []Spec, wait bool) error {
 	h.slots = nil
-	order := make([]int, len(specs))
-	for i := range specs {
-		order[i] = i
-	}
-	slices.SortStableFunc(order, func(a, b int) int { return strings.Compare(specs[a].Pool, specs[b].Pool) })
-	short := len(specs)
-	for _, i := range order {
+	for _, i := range byPool(specs) {
 		nodes, err := h.reserveTx(ctx, tx, specs[i], specs[i].Quantity, wait)
 		if err != nil {
 			return err
 		}
 		if len(nodes) < specs[i].Quantity {
-			short = min(short, i)
+			return h.short(ctx, tx, specs, i)
 		}
 		for _, n := range nodes {
 			h.slots = append(h.slots, &slot{spec: specs[i], node: n})
 		}
 	}
-	if short < len(specs) {
-		return h.short(specs[short])
-	}
 	return h.record(ctx, tx, h.slots)
 }
 
-// short returns the error that a pool has not enough nodes for spec.
-func (h *handOut) short(spec Spec) error {
+// byPool returns the indexes of specs in the order of their pools' names.
+func byPool(specs []Spec) []int {
+	order := make([]int, len(specs))
+	for i := range specs {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return strings.Compare(specs[a].Pool, specs[b].Pool) })
+	return order
+}
+
+// short returns the error that there are not enough nodes for specs[found]. Like
+// Duffy 3 it names the first spec that is short: of pools that come later by name,
+// ready nodes are counted, not locked.
+func (h *handOut) short(ctx context.Context, tx bun.Tx, specs []Spec, found int) error {
+	wanted := map[string]int{}
+	for _, spec := range specs[:found] {
+		if spec.Pool <= specs[found].Pool {
+			continue // reserved
+		}
+		wanted[spec.Pool] += spec.Quantity
+		ready, err := h.pools.ReadyTx(ctx, tx, spec.Pool, wanted[spec.Pool])
+		if err != nil {
+			return err
+		}
+		if ready < wanted[spec.Pool] {
+			return h.shortage(spec)
+		}
+	}
+	return h.shortage(specs[found])
+}
+
+// shortage returns the error that a pool has not enough nodes for spec.
+func (h *handOut) shortage(spec Spec) error {
 	err := fault.Newf(fault.Invalid, "can't reserve nodes: quantity=%d pool=%s", spec.Quantity, quoted(spec.Pool))
 	if c := h.pools.Pools().Get(spec.Pool); c == nil || c.Abstract {
 		return err

@@ -115,7 +115,10 @@ func (s *Service) Get(ctx context.Context, by *tenant.Tenant, id int64) (*Sessio
 	return ses, s.loadNodes(ctx, s.db, ses)
 }
 
-const selectByID = "SELECT id, tenant_id, created_at, retired_at, expires_at, data FROM sessions WHERE id = ?"
+// selectByID widens the id, which a caller makes up, since PostgreSQL's drivers
+// refuse one that the column cannot hold.
+const selectByID = `SELECT id, tenant_id, created_at, retired_at, expires_at, data FROM sessions
+WHERE id = CAST(? AS bigint)`
 
 // lockTx returns a session without its nodes, and keeps others from changing it
 // until tx ends. On SQLite the transaction itself does.

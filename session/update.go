@@ -24,7 +24,7 @@ type Update struct {
 }
 
 // Update changes the session with id and returns it. A retired session cannot be
-// changed: fault.Invalid.
+// changed, and no session expires after the year 9999: fault.Invalid.
 func (s *Service) Update(ctx context.Context, by *tenant.Tenant, id int64, u Update) (*Session, error) {
 	var ses *Session
 	err := s.db.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) (err error) {
@@ -35,7 +35,11 @@ func (s *Service) Update(ctx context.Context, by *tenant.Tenant, id int64, u Upd
 			return fault.Newf(fault.Invalid, "session %d is retired", id)
 		}
 		if u.ExpiresAt != nil || u.ExpiresIn != nil {
-			if err := s.setExpiryTx(ctx, tx, ses, s.newExpiry(by, ses, u)); err != nil {
+			at := s.newExpiry(by, ses, u)
+			if at.After(latestExpiry) {
+				return fault.Newf(fault.Invalid, "expires_at: ensure this value is before the year 10000")
+			}
+			if err := s.setExpiryTx(ctx, tx, ses, at); err != nil {
 				return err
 			}
 		}
@@ -48,6 +52,9 @@ func (s *Service) Update(ctx context.Context, by *tenant.Tenant, id int64, u Upd
 	})
 	return ses, err
 }
+
+// latestExpiry is the last time that ISO 8601 and Duffy 3 can write.
+var latestExpiry = time.Date(9999, time.December, 31, 23, 59, 59, 999999000, time.UTC)
 
 func (s *Service) newExpiry(by *tenant.Tenant, ses *Session, u Update) time.Time {
 	var at time.Time

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"time"
 
 	"github.com/google/uuid"
@@ -95,7 +96,9 @@ func (s *Service) LockTx(ctx context.Context, tx bun.Tx, id int64) (*Tenant, err
 const selectTenant = `SELECT id, name, is_admin, ssh_key, api_key, node_quota,
 session_lifetime, session_lifetime_max, created_at, retired_at FROM tenants WHERE `
 
-const selectByID = selectTenant + "id = ?"
+// selectByID widens the id, which a caller makes up, since PostgreSQL's drivers
+// refuse one that the column cannot hold.
+const selectByID = selectTenant + "id = CAST(? AS bigint)"
 
 func find(ctx context.Context, d bun.IDB, query string, arg any) (*Tenant, error) {
 	t := new(Tenant)
@@ -128,8 +131,8 @@ func (s *Service) prepare(t Tenant, key string) (*Tenant, *Key, error) {
 	if err := checkName(t.Name); err != nil {
 		return nil, nil, err
 	}
-	if t.NodeQuota != nil && *t.NodeQuota <= 0 {
-		return nil, nil, errQuota
+	if err := checkQuota(t.NodeQuota); err != nil {
+		return nil, nil, err
 	}
 	if err := s.checkSSHKey(t.Name, t.SSHKey); err != nil {
 		return nil, nil, err
@@ -156,7 +159,18 @@ func insert(ctx context.Context, tx bun.Tx, t *Tenant, primary *Key) error {
 	return savePrimary(ctx, tx, primary)
 }
 
-var errQuota = fault.Newf(fault.Invalid, "node_quota: ensure this value is greater than 0")
+// checkQuota refuses a node quota that the column cannot hold, or nobody can use.
+func checkQuota(quota *int) error {
+	switch {
+	case quota == nil:
+		return nil
+	case *quota <= 0:
+		return fault.Newf(fault.Invalid, "node_quota: ensure this value is greater than 0")
+	case *quota > math.MaxInt32:
+		return fault.Newf(fault.Invalid, "node_quota: ensure this value is less than or equal to %d", math.MaxInt32)
+	}
+	return nil
+}
 
 // An Update says what to change of a tenant. What is nil stays as it is; a
 // pointer to nil brings back the default.
@@ -173,8 +187,10 @@ type Update struct {
 // Update changes the tenant with id, and returns it with the new API key if
 // that was reset. A retired tenant cannot be changed: fault.Invalid.
 func (s *Service) Update(ctx context.Context, id int64, u Update) (t *Tenant, newKey *uuid.UUID, err error) {
-	if u.NodeQuota != nil && *u.NodeQuota != nil && **u.NodeQuota <= 0 {
-		return nil, nil, errQuota
+	if u.NodeQuota != nil {
+		if err := checkQuota(*u.NodeQuota); err != nil {
+			return nil, nil, err
+		}
 	}
 	key := u.APIKey
 	if u.ResetAPIKey {

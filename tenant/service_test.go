@@ -37,7 +37,7 @@ func TestLifeOfATenant(t *testing.T) {
 		s := open(d)
 		created, key, err := s.Create(t.Context(), tenant.Tenant{Name: "alice", SSHKey: "ssh-ed25519 AAAA\nssh-rsa BBBB"})
 		require.NoError(t, err)
-		require.Equal(t, tenant.Limits{NodeQuota: 10, SessionLifetime: 6 * time.Hour, SessionLifetimeMax: 12 * time.Hour}, s.Limits(created))
+		require.Equal(t, tenant.Limits{NodeQuota: 10, SessionQuota: 100, SessionLifetime: 6 * time.Hour, SessionLifetimeMax: 12 * time.Hour}, s.Limits(created))
 
 		_, _, err = s.Create(t.Context(), tenant.Tenant{Name: "alice", SSHKey: "k"})
 		require.ErrorIs(t, err, fault.Conflict)
@@ -54,7 +54,7 @@ func TestLifeOfATenant(t *testing.T) {
 		require.NoError(t, err)
 		got, err := s.Get(t.Context(), created.ID)
 		require.NoError(t, err)
-		require.Equal(t, tenant.Limits{NodeQuota: 3, SessionLifetime: time.Duration(lifetime), SessionLifetimeMax: 12 * time.Hour}, s.Limits(got))
+		require.Equal(t, tenant.Limits{NodeQuota: 3, SessionQuota: 100, SessionLifetime: time.Duration(lifetime), SessionLifetimeMax: 12 * time.Hour}, s.Limits(got))
 
 		quotaP, lifetimeP = nil, nil
 		got, _, err = s.Update(t.Context(), created.ID, tenant.Update{NodeQuota: &quotaP, SessionLifetime: &lifetimeP})

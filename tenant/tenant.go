@@ -40,6 +40,7 @@ func (t *Tenant) May(id int64) bool { return t.IsAdmin || t.ID == id }
 // Limits bound what a tenant may use.
 type Limits struct {
 	NodeQuota          int           // nodes in active sessions; administrators have none
+	SessionQuota       int           // active sessions, with nodes or without; administrators have none
 	SessionLifetime    time.Duration // of a new session
 	SessionLifetimeMax time.Duration // from a session's creation; administrators have none
 }
@@ -47,6 +48,7 @@ type Limits struct {
 // The limits of Duffy 3's example configuration, which a zero [Limits] gets.
 const (
 	DefaultNodeQuota          = 10
+	DefaultSessionQuota       = 100 // Duffy 3 had none
 	DefaultSessionLifetime    = 6 * time.Hour
 	DefaultSessionLifetimeMax = 12 * time.Hour
 )
@@ -54,6 +56,9 @@ const (
 func (l Limits) withDefaults() Limits {
 	if l.NodeQuota == 0 {
 		l.NodeQuota = DefaultNodeQuota
+	}
+	if l.SessionQuota == 0 {
+		l.SessionQuota = DefaultSessionQuota
 	}
 	if l.SessionLifetime == 0 {
 		l.SessionLifetime = DefaultSessionLifetime
@@ -64,11 +69,14 @@ func (l Limits) withDefaults() Limits {
 	return l
 }
 
-// Of returns the limits in effect for t: its own, else those of l.
+// Of returns the limits in effect for t: its own, else those of l. The session
+// quota is at least the node quota, so that every node can be in a session of its
+// own.
 func (l Limits) Of(t *Tenant) Limits {
 	if t.NodeQuota != nil {
 		l.NodeQuota = *t.NodeQuota
 	}
+	l.SessionQuota = max(l.SessionQuota, l.NodeQuota)
 	if t.SessionLifetime != nil {
 		l.SessionLifetime = time.Duration(*t.SessionLifetime)
 	}

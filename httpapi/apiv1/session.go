@@ -28,14 +28,14 @@ type SessionNode struct {
 
 // A NodesSpec asks for Quantity nodes of a pool.
 type NodesSpec struct {
-	Quantity Integer `json:"quantity" doc:"How many nodes, at least 1"`
+	Quantity Integer `json:"quantity" doc:"How many nodes, at least 1; all together at most 10000"`
 	Pool     string  `json:"pool" example:"virtual-centos9s-small-x86_64"`
 }
 
 // A SessionCreate is the body of a request for a session.
 type SessionCreate struct {
 	TenantID   *Integer    `json:"tenant_id,omitempty" doc:"Whose session it becomes, for administrators; by default the caller's"`
-	NodesSpecs []NodesSpec `json:"nodes_specs" doc:"Which nodes, all or none" nullable:"false"`
+	NodesSpecs []NodesSpec `json:"nodes_specs" doc:"Which nodes, all or none" nullable:"false" maxItems:"100"`
 }
 
 // A SessionUpdate is the body of a request to change a session. What is nil

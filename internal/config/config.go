@@ -130,7 +130,8 @@ type Database struct {
 type Defaults struct {
 	SessionLifetime    time.Duration
 	SessionLifetimeMax time.Duration
-	NodeQuota          int
+	NodeQuota          int // in active sessions
+	SessionQuota       int // active sessions, zero leaves it to package tenant
 }
 
 // SSH is how nodes are reached to let tenants in. What is empty or zero is up to

@@ -97,6 +97,7 @@ func TestErrorsNameTheirPlace(t *testing.T) {
 		"tasks:\n  redis: localhost\n":                       "2: tasks.redis: expected a URL that begins with redis:// or rediss:// or redis-socket:// or redis-sentinel:// or redis-cluster://",
 		"tasks:\n  workers: 0\n":                             "2: tasks.workers: expected a whole number of at least 1, found 0",
 		"defaults:\n  node-quota: -1\n":                      "2: defaults.node-quota: expected a whole number of at least 1, found -1",
+		"defaults:\n  session-quota: 0\n":                    "2: defaults.session-quota: expected a whole number of at least 1, found 0",
 		"defaults:\n  session-lifetime: 6 hours\n":           `2: defaults.session-lifetime: expected a duration such as 90s, 1h30m or 1w2d3h4m5s6ms, or a number of seconds, found "6 hours"`,
 		"defaults:\n  session-lifetime: -6\n":                "2: defaults.session-lifetime: expected a duration such as 90s, 1h30m or 1w2d3h4m5s6ms, or a number of seconds, found -6",
 		"defaults:\n  session-lifetime: 999999w\n":           `2: defaults.session-lifetime: the duration is too long, at most 292 years can be told apart, found "999999w"`,

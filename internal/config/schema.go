@@ -185,6 +185,7 @@ func readDefaults(s *section, d Defaults) Defaults {
 		SessionLifetime:    s.duration("session-lifetime", d.SessionLifetime),
 		SessionLifetimeMax: s.duration("session-lifetime-max", d.SessionLifetimeMax),
 		NodeQuota:          s.number("node-quota", 1, math.MaxInt, d.NodeQuota),
+		SessionQuota:       s.number("session-quota", 1, math.MaxInt, d.SessionQuota),
 	}
 }
 

@@ -21,7 +21,7 @@ const (
 )
 
 // ours are all migrations of ours, in order.
-var ours = []string{"20261123000001_leases", ourHead}
+var ours = []string{"20261123000001_leases", "20261123000002_lists", ourHead}
 
 var head = db.Revision{Duffy3: duffy3Head, Duffy: ourHead, Head: true}
 

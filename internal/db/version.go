@@ -26,7 +26,7 @@ type Revision struct {
 func (r Revision) Empty() bool { return r.Duffy3 == "" && r.Duffy == "" }
 
 // String returns the revision for people to read, such as "6654d536b836,
-// 20261123000001_leases (head)".
+// 20261123000002_lists (head)".
 func (r Revision) String() string {
 	if r.Empty() {
 		return "empty"

@@ -1,0 +1,2 @@
+DROP INDEX nodes_active_index;
+DROP INDEX sessions_active_index;
