@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -32,13 +33,31 @@ import (
 type stage struct {
 	url               string
 	tenants           *tenant.Service
-	log               *bytes.Buffer
+	log               *syncBuffer
 	admin, alice, bob login
 	db                *bun.DB
 	handler           http.Handler
 }
 
 type login struct{ name, key string }
+
+// A syncBuffer is a log that is read while it is written.
+type syncBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
 
 func newStage(t *testing.T, change ...func(*httpapi.Config)) *stage {
 	t.Helper()
@@ -63,7 +82,7 @@ func newStageOn(t testing.TB, d *db.DB, change ...func(*httpapi.Config)) *stage 
 		_, err := d.NewInsert().Model(&pool.Node{State: pool.Ready, Pool: "a", Hostname: ip, IPAddr: ip}).Exec(t.Context())
 		require.NoError(t, err)
 	}
-	s := &stage{tenants: tenants, log: &bytes.Buffer{}, db: d.DB}
+	s := &stage{tenants: tenants, log: &syncBuffer{}, db: d.DB}
 	handler := slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug})
 	cfg := httpapi.Config{Tenants: tenants, Pools: pools, Sessions: sessions, Logger: slog.New(httpapi.LogHandler(handler))}
 	for _, c := range change {

@@ -28,6 +28,13 @@ var statuses = map[fault.Kind]int{
 // outageRetry is when the database may be back, if it is only restarted.
 const outageRetry = time.Second
 
+// outage returns the error that the database does not answer.
+func outage(err error) *fault.Error {
+	return &fault.Error{
+		Kind: fault.Unavailable, Detail: "the database is not available, try again", RetryAfter: outageRetry, Err: err,
+	}
+}
+
 // statusClientClosedRequest is for the log: there is nobody to read an answer.
 const statusClientClosedRequest = 499
 
@@ -48,7 +55,7 @@ func (a *api) problem(ctx context.Context, err error) *httpError {
 	late := errors.Is(err, context.DeadlineExceeded) && ctx.Err() != nil
 	if !errors.As(err, &f) && (late || db.Unavailable(err)) {
 		a.log.WarnContext(ctx, "the database is not available", "err", err)
-		f = &fault.Error{Kind: fault.Unavailable, Detail: "the database is not available, try again", RetryAfter: outageRetry}
+		f = outage(nil)
 	}
 	if f == nil {
 		if errors.Is(err, context.Canceled) && ctx.Err() != nil {

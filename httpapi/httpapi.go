@@ -62,9 +62,16 @@ const (
 // request for a session may take a minute and has its own limit.
 const answerTimeout = 75 * time.Second
 
+// timeoutKey is the key of an operation's metadata that has another limit.
+const timeoutKey = "timeout"
+
 // limited is a huma middleware that ends what takes too long.
 func limited(ctx huma.Context, next func(huma.Context)) {
-	limit, cancel := context.WithTimeout(ctx.Context(), answerTimeout)
+	timeout, ok := ctx.Operation().Metadata[timeoutKey].(time.Duration)
+	if !ok {
+		timeout = answerTimeout
+	}
+	limit, cancel := context.WithTimeout(ctx.Context(), timeout)
 	defer cancel()
 	next(huma.WithContext(ctx, limit))
 }

@@ -14,11 +14,11 @@ import (
 
 func (a *api) nodes(g huma.API) {
 	tag := []string{"nodes"}
-	handle(a, g, optional, huma.Operation{
+	handle(a, g, optional, listOperation[apiv1.NodesResult](g, huma.Operation{
 		OperationID: "list-nodes", Method: http.MethodGet, Path: "/nodes", Tags: tag,
 		Summary:     "List active nodes",
 		Description: "Administrators see the data of all nodes, tenants that of the nodes in their own active sessions.",
-	}, a.listNodes)
+	}), a.listNodes)
 	handle(a, g, tenants, huma.Operation{
 		OperationID: "get-node", Method: http.MethodGet, Path: "/nodes/{id}", Tags: tag,
 		Summary: "Get a node",
@@ -33,20 +33,19 @@ func (a *api) nodes(g huma.API) {
 	}, a.createNode)
 }
 
-func (a *api) listNodes(ctx context.Context, _ *struct{}) (*output[apiv1.NodesResult], error) {
-	nodes, err := a.Pools.Nodes(ctx)
-	if err != nil {
-		return nil, err
-	}
-	result := apiv1.NodesResult{Action: apiv1.ActionGet, Nodes: make([]apiv1.Node, len(nodes))}
+func (a *api) listNodes(ctx context.Context, q *listQuery) (*listOutput, error) {
 	held, err := a.held(ctx)
 	if err != nil {
 		return nil, err
 	}
-	for i, n := range nodes {
-		result.Nodes[i] = node(a.sees(ctx, heldBy(n, held)).node(n))
-	}
-	return answer(result), nil
+	return a.list(ctx, q, "nodes", func(ctx context.Context, after int64, most int) ([]item, error) {
+		nodes, err := a.Pools.NodesPage(ctx, after, most)
+		items := make([]item, len(nodes))
+		for i, n := range nodes {
+			items[i] = item{n.ID, node(a.sees(ctx, heldBy(n, held)).node(n))}
+		}
+		return items, err
+	})
 }
 
 func (a *api) getNode(ctx context.Context, in *byID) (*output[apiv1.NodeResult], error) {

@@ -61,10 +61,8 @@ func (a *api) observe(next http.Handler) http.Handler {
 		w.Header().Set("X-Request-Id", l.id)
 		setHeaders(w.Header(), r, a.TrustedProxies)
 		defer func() {
-			if p := recover(); p != nil {
-				if p == http.ErrAbortHandler {
-					panic(p)
-				}
+			p := recover()
+			if p != nil && p != http.ErrAbortHandler {
 				a.log.ErrorContext(ctx, "request panicked", "panic", fmt.Sprint(p))
 				if l.status == 0 {
 					writeProblem(&statusWriter{w, l}, http.StatusInternalServerError)
@@ -74,6 +72,9 @@ func (a *api) observe(next http.Handler) http.Handler {
 			a.metrics.answered(l, r.Method, took)
 			a.log.InfoContext(ctx, "request", "method", r.Method, "path", r.URL.Path, "status", l.status,
 				"tenant", l.tenant, "duration", took, "remote", l.remote())
+			if p == http.ErrAbortHandler {
+				panic(p)
+			}
 		}()
 		next.ServeHTTP(&statusWriter{w, l}, r.WithContext(ctx))
 	})

@@ -19,12 +19,12 @@ import (
 
 func (a *api) sessions(g huma.API) {
 	tag := []string{"sessions"}
-	handle(a, g, optional, huma.Operation{
+	handle(a, g, optional, listOperation[apiv1.SessionsResult](g, huma.Operation{
 		OperationID: "list-sessions", Method: http.MethodGet, Path: "/sessions", Tags: tag,
 		Summary: "List active sessions",
 		Description: "With credentials of a tenant that is no administrator, only its own. " +
 			"Without credentials, data is empty and limits are the default ones.",
-	}, a.listSessions)
+	}), a.listSessions)
 	handle(a, g, tenants, huma.Operation{
 		OperationID: "get-session", Method: http.MethodGet, Path: "/sessions/{id}", Tags: tag,
 		Summary: "Get a session",
@@ -45,16 +45,16 @@ func (a *api) sessions(g huma.API) {
 	}, a.updateSession)
 }
 
-func (a *api) listSessions(ctx context.Context, _ *struct{}) (*output[apiv1.SessionsResult], error) {
-	sessions, err := a.Sessions.List(ctx, caller(ctx))
-	if err != nil {
-		return nil, err
-	}
-	result := apiv1.SessionsResult{Action: apiv1.ActionGet, Sessions: make([]apiv1.Session, len(sessions))}
-	for i, s := range sessions {
-		result.Sessions[i] = a.session(ctx, s)
-	}
-	return answer(result), nil
+func (a *api) listSessions(ctx context.Context, q *listQuery) (*listOutput, error) {
+	by := caller(ctx)
+	return a.list(ctx, q, "sessions", func(ctx context.Context, after int64, most int) ([]item, error) {
+		sessions, err := a.Sessions.Page(ctx, by, after, most)
+		items := make([]item, len(sessions))
+		for i, s := range sessions {
+			items[i] = item{s.ID, a.session(ctx, s)}
+		}
+		return items, err
+	})
 }
 
 type byID struct {

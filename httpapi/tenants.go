@@ -17,11 +17,11 @@ import (
 
 func (a *api) tenants(g huma.API) {
 	tag := []string{"tenants"}
-	handle(a, g, tenants, huma.Operation{
+	handle(a, g, tenants, listOperation[apiv1.TenantsResult](g, huma.Operation{
 		OperationID: "list-tenants", Method: http.MethodGet, Path: "/tenants", Tags: tag,
 		Summary:     "List tenants",
 		Description: "Who is no administrator sees itself only.",
-	}, a.listTenants)
+	}), a.listTenants)
 	handle(a, g, tenants, huma.Operation{
 		OperationID: "get-tenant", Method: http.MethodGet, Path: "/tenants/{id}", Tags: tag,
 		Summary:     "Get a tenant",
@@ -43,20 +43,22 @@ func (a *api) tenants(g huma.API) {
 	}, a.updateTenant)
 }
 
-func (a *api) listTenants(ctx context.Context, _ *struct{}) (*output[apiv1.TenantsResult], error) {
+func (a *api) listTenants(ctx context.Context, q *listQuery) (*listOutput, error) {
 	by := caller(ctx)
-	all := []*tenant.Tenant{by}
-	if by.IsAdmin {
+	return a.list(ctx, q, "tenants", func(ctx context.Context, after int64, most int) ([]item, error) {
+		var page []*tenant.Tenant
 		var err error
-		if all, err = a.Tenants.List(ctx); err != nil {
-			return nil, err
+		if by.IsAdmin {
+			page, err = a.Tenants.Page(ctx, after, most)
+		} else if by.ID > after {
+			page = []*tenant.Tenant{by}
 		}
-	}
-	result := apiv1.TenantsResult{Action: apiv1.ActionGet, Tenants: make([]apiv1.Tenant, len(all))}
-	for i, t := range all {
-		result.Tenants[i] = a.tenant(t)
-	}
-	return answer(result), nil
+		items := make([]item, len(page))
+		for i, t := range page {
+			items[i] = item{t.ID, a.tenant(t)}
+		}
+		return items, err
+	})
 }
 
 func (a *api) getTenant(ctx context.Context, in *byID) (*output[apiv1.TenantResult], error) {

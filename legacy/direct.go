@@ -21,7 +21,9 @@ func (d direct) RoundTrip(sent *http.Request) (*http.Response, error) {
 	}
 	defer received.Body.Close()
 	w := &response{header: http.Header{}}
-	d.handler.ServeHTTP(w, received)
+	if err := d.serve(w, received); err != nil {
+		return nil, err
+	}
 	if w.status == 0 {
 		if err := sent.Context().Err(); err != nil {
 			return nil, err
@@ -32,6 +34,20 @@ func (d direct) RoundTrip(sent *http.Request) (*http.Response, error) {
 		StatusCode: w.status, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		Header: w.header, Body: io.NopCloser(&w.body), ContentLength: int64(w.body.Len()), Request: sent,
 	}, nil
+}
+
+// serve has the handler answer. One that breaks off fails as it would over a
+// network.
+func (d direct) serve(w http.ResponseWriter, r *http.Request) (err error) {
+	defer func() {
+		if p := recover(); p == http.ErrAbortHandler {
+			err = io.ErrUnexpectedEOF
+		} else if p != nil {
+			panic(p)
+		}
+	}()
+	d.handler.ServeHTTP(w, r)
+	return nil
 }
 
 // A response is what a handler writes.

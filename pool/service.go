@@ -128,9 +128,14 @@ func (s *Service) trouble(ctx context.Context, db bun.IDB, name string) (Trouble
 }
 
 // Nodes returns all active nodes in the order of their IDs.
-func (s *Service) Nodes(ctx context.Context) ([]*Node, error) {
+func (s *Service) Nodes(ctx context.Context) ([]*Node, error) { return s.NodesPage(ctx, 0, 0) }
+
+// NodesPage returns those of Nodes whose ids are above after, and the first most
+// of them; 0 is all of them.
+func (s *Service) NodesPage(ctx context.Context, after int64, most int) ([]*Node, error) {
 	var nodes []*Node
-	err := s.db.NewSelect().Model(&nodes).Where("retired_at IS NULL").Order("id").Scan(ctx)
+	err := s.db.NewSelect().Model(&nodes).
+		Where("retired_at IS NULL").Where("id > ?", after).Order("id").Limit(int64(most)).Scan(ctx)
 	return nodes, err
 }
 

@@ -82,8 +82,15 @@ func New(db *bun.DB, queue queue.Inserter, tenants *tenant.Service, pools *pool.
 // List returns the active sessions that the acting tenant may see, oldest
 // first. nil stands for somebody who did not log in and sees all of them.
 func (s *Service) List(ctx context.Context, by *tenant.Tenant) ([]*Session, error) {
+	return s.Page(ctx, by, 0, 0)
+}
+
+// Page returns those of List whose ids are above after, and the first most of
+// them; 0 is all of them.
+func (s *Service) Page(ctx context.Context, by *tenant.Tenant, after int64, most int) ([]*Session, error) {
 	var sessions []*Session
-	q := s.db.NewSelect().Model(&sessions).Relation("Tenant").Where("s.retired_at IS NULL").Order("s.id")
+	q := s.db.NewSelect().Model(&sessions).Relation("Tenant").
+		Where("s.retired_at IS NULL").Where("s.id > ?", after).Order("s.id").Limit(int64(most))
 	if by != nil && !by.IsAdmin {
 		q = q.Where("s.tenant_id = ?", by.ID)
 	}

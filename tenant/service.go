@@ -60,9 +60,13 @@ func New(db *bun.DB, cfg Config) *Service {
 func (s *Service) Limits(t *Tenant) Limits { return s.cfg.Defaults.Of(t) }
 
 // List returns all tenants, retired ones too, in the order of their IDs.
-func (s *Service) List(ctx context.Context) ([]*Tenant, error) {
+func (s *Service) List(ctx context.Context) ([]*Tenant, error) { return s.Page(ctx, 0, 0) }
+
+// Page returns those of List whose ids are above after, and the first most of
+// them; 0 is all of them.
+func (s *Service) Page(ctx context.Context, after int64, most int) ([]*Tenant, error) {
 	var ts []*Tenant
-	err := s.db.NewSelect().Model(&ts).Order("id").Scan(ctx)
+	err := s.db.NewSelect().Model(&ts).Where("id > ?", after).Order("id").Limit(int64(most)).Scan(ctx)
 	return ts, err
 }
 
