@@ -46,6 +46,7 @@ func LoadConfig(paths ...string) (Config, error) {
 		ReconcileEvery:  DefaultReconcileEvery,
 		AnonymousRead:   anonymousRead[c.App.AnonymousRead],
 		TrustedProxies:  c.App.TrustedProxies,
+		Concurrency:     c.App.Limits.Requests,
 		HideMetrics:     c.App.Metrics.Port != 0,
 		files:           f,
 	}

@@ -70,6 +70,10 @@ type Config struct {
 	// zero value shows no data of nodes and no limits of tenants.
 	AnonymousRead httpapi.AnonymousRead
 
+	// Concurrency is how many requests a tenant, or an address without a login, has
+	// in progress at once in this process; [httpapi.DefaultConcurrency] if zero.
+	Concurrency int
+
 	// TrustedProxies are believed what they say of where requests come from. Nil
 	// trusts this machine, see [httpapi.Config].
 	TrustedProxies []netip.Prefix
@@ -178,6 +182,7 @@ func (d *Duffy) httpConfig(scrape http.Handler) httpapi.Config {
 	return httpapi.Config{
 		Tenants: d.Tenants, Pools: d.Pools, Sessions: d.Sessions,
 		Ready: d.Ready, AnonymousRead: d.cfg.AnonymousRead, TrustedProxies: d.cfg.TrustedProxies,
+		Concurrency: d.cfg.Concurrency, Connections: d.db.MaxConns(),
 		Version: Version(), Scrape: scrape, Metrics: d.public, Logger: d.log,
 	}
 }

@@ -66,6 +66,11 @@ func newStage(t *testing.T, change ...func(*httpapi.Config)) *stage {
 
 func newStageOn(t testing.TB, d *db.DB, change ...func(*httpapi.Config)) *stage {
 	t.Helper()
+	return newStageWith(t, d, noAccess{}, change...)
+}
+
+func newStageWith(t testing.TB, d *db.DB, access backend.Contextualizer, change ...func(*httpapi.Config)) *stage {
+	t.Helper()
 	level := 3
 	set, err := pool.NewSet(
 		pool.Config{Name: "a", Backend: "none", FillLevel: &level},
@@ -77,7 +82,7 @@ func newStageOn(t testing.TB, d *db.DB, change ...func(*httpapi.Config)) *stage 
 	now := time.Now() // for good, so that failed logins stay counted
 	tenants := tenant.New(d.DB, tenant.Config{BcryptCost: bcrypt.MinCost, Now: func() time.Time { return now }})
 	pools := pool.New(d.DB, jobs, pool.ServiceConfig{Pools: set})
-	sessions := session.New(d.DB, jobs, tenants, pools, session.Config{Contextualizer: noAccess{}})
+	sessions := session.New(d.DB, jobs, tenants, pools, session.Config{Contextualizer: access})
 	for _, ip := range []string{"192.0.2.1", "192.0.2.2", "192.0.2.3"} {
 		_, err := d.NewInsert().Model(&pool.Node{State: pool.Ready, Pool: "a", Hostname: ip, IPAddr: ip}).Exec(t.Context())
 		require.NoError(t, err)

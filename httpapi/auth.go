@@ -20,35 +20,70 @@ func caller(ctx context.Context) *tenant.Tenant {
 	return t
 }
 
-// authenticate is the huma middleware that finds out who calls operations that
-// ask for it, and refuses read-only keys all operations but reading.
-func (a *api) authenticate(ctx huma.Context, next func(huma.Context)) {
-	security := ctx.Operation().Security
-	if len(security) == 0 {
-		next(ctx)
-		return
-	}
-	header := ctx.Header("Authorization")
-	if header == "" && len(security[0]) == 0 { // optional
-		next(ctx)
-		return
-	}
-	l := lineOf(ctx.Context())
-	name, key, err := basicAuth(header)
-	var c *tenant.Caller
-	if err == nil {
-		c, err = a.Tenants.AuthenticateFrom(ctx.Context(), l.from, name, key)
-	}
+// admit is the huma middleware that finds out who calls operations that ask for
+// it, and has the request wait for its turn. It refuses read-only keys all operations
+// but reading.
+func (a *api) admit(ctx huma.Context, next func(huma.Context)) {
+	in, leave, err := a.enter(ctx)
 	if err != nil {
 		a.writeError(ctx, err)
 		return
 	}
+	defer leave()
+	next(huma.WithContext(ctx, in))
+}
+
+func (a *api) enter(ctx huma.Context) (in context.Context, leave func(), err error) {
+	l, security, header := lineOf(ctx.Context()), ctx.Operation().Security, ctx.Header("Authorization")
+	if len(security) == 0 || header == "" && len(security[0]) == 0 { // optional
+		return a.shares.stranger(ctx.Context(), network(l.from), a.shares.anonymous)
+	}
+	name, key, err := basicAuth(header)
+	if err != nil {
+		return ctx.Context(), nil, err
+	}
+	c, in, leave, err := a.login(ctx.Context(), name, key)
+	if err != nil {
+		return ctx.Context(), nil, err
+	}
 	l.tenant = c.Name
 	if c.ReadOnly() && !reads(ctx.Method()) {
-		a.writeError(ctx, fault.Newf(fault.Forbidden, "Forbidden: the API key is read-only"))
-		return
+		leave()
+		return ctx.Context(), nil, fault.Newf(fault.Forbidden, "Forbidden: the API key is read-only")
 	}
-	next(huma.WithValue(ctx, tenantKey{}, c.Tenant))
+	return context.WithValue(in, tenantKey{}, c.Tenant), leave, nil
+}
+
+// login authenticates in the turn of the tenant, if the same was right before, and
+// else in that of logins from its address: those that fail, from wherever, cannot
+// use up what a tenant has.
+func (a *api) login(ctx context.Context, name, key string) (c *tenant.Caller, in context.Context, leave func(), err error) {
+	id, known := a.familiar.id(name, key)
+	if known {
+		in, leave, err = a.shares.tenant(ctx, id)
+	} else {
+		in, leave, err = a.shares.stranger(ctx, network(lineOf(ctx).from), a.shares.logins)
+	}
+	if err != nil {
+		return nil, ctx, nil, err
+	}
+	c, err = a.authenticate(in, name, key)
+	if err != nil || known && c.ID == id {
+		if err != nil {
+			leave()
+		}
+		return c, in, leave, err
+	}
+	leave()
+	a.familiar.add(name, key, c.ID)
+	in, leave, err = a.shares.tenant(ctx, c.ID)
+	return c, in, leave, err
+}
+
+func (a *api) authenticate(ctx context.Context, name, key string) (*tenant.Caller, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	return a.Tenants.AuthenticateFrom(ctx, lineOf(ctx).from, name, key)
 }
 
 // reads reports whether operations with this method change nothing.

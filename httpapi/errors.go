@@ -53,7 +53,11 @@ func (e *httpError) GetHeaders() http.Header { return e.headers }
 func (a *api) problem(ctx context.Context, err error) *httpError {
 	var f *fault.Error
 	late := errors.Is(err, context.DeadlineExceeded) && ctx.Err() != nil
-	if !errors.As(err, &f) && (late || db.Unavailable(err)) {
+	switch {
+	case errors.As(err, &f):
+	case errors.Is(err, db.ErrShare):
+		f = errBusy
+	case late || db.Unavailable(err):
 		a.log.WarnContext(ctx, "the database is not available", "err", err)
 		f = outage(nil)
 	}

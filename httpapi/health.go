@@ -35,13 +35,16 @@ func (a *api) healthy(w http.ResponseWriter, _ *http.Request) {
 }
 
 // ready tells the log why the process is not ready, and the caller, who may be
-// anybody, only that.
+// anybody, only that. Those who ask at once get one answer.
 func (a *api) ready(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)
-	defer cancel()
 	if a.Ready != nil {
-		if err := a.Ready(ctx); err != nil {
-			a.log.WarnContext(ctx, "not ready", "err", err)
+		_, err, _ := a.readiness.Do("", func() (any, error) {
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), readyTimeout)
+			defer cancel()
+			return nil, a.Ready(ctx)
+		})
+		if err != nil {
+			a.log.WarnContext(r.Context(), "not ready", "err", err)
 			writeProblem(w, http.StatusServiceUnavailable)
 			return
 		}

@@ -14,7 +14,9 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/singleflight"
 
+	"github.com/duffy-ci/duffy/internal/db"
 	"github.com/duffy-ci/duffy/pool"
 	"github.com/duffy-ci/duffy/session"
 	"github.com/duffy-ci/duffy/tenant"
@@ -40,6 +42,13 @@ type Config struct {
 	// from, which is logged, and from where only so many logins may fail. Nil
 	// trusts this machine, as Duffy 3 did; if it is empty, nobody is trusted.
 	TrustedProxies []netip.Prefix
+
+	// Concurrency is how many requests a tenant, or an address without a login, has
+	// in progress at once; others wait for these, for a limited time. Zero is
+	// DefaultConcurrency. Connections is how many connections to the database there
+	// are, of which each has a part; zero is that of [db.DefaultMaxConns].
+	Concurrency int
+	Connections int
 
 	// Scrape answers /metrics to every caller; it is not there if Scrape is nil.
 	Scrape http.Handler
@@ -78,15 +87,22 @@ func limited(ctx huma.Context, next func(huma.Context)) {
 
 type api struct {
 	Config
-	log     *slog.Logger
-	metrics *metrics
+	log      *slog.Logger
+	metrics  *metrics
+	shares   *shares
+	familiar *familiar
+
+	readiness singleflight.Group
 }
 
 func newAPI(cfg Config) *api {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &api{cfg, cfg.Logger, newMetrics(cfg.Metrics)}
+	return &api{
+		Config: cfg, log: cfg.Logger, metrics: newMetrics(cfg.Metrics), familiar: newFamiliar(),
+		shares: newShares(cmp.Or(cfg.Concurrency, DefaultConcurrency), cmp.Or(cfg.Connections, db.DefaultMaxConns)),
+	}
 }
 
 // New returns a handler of the API, of /openapi.json and of /docs, and of what
@@ -95,7 +111,7 @@ func New(cfg Config) http.Handler {
 	a := newAPI(cfg)
 	mux := http.NewServeMux()
 	root := humago.New(mux, a.humaConfig())
-	root.UseMiddleware(plainStatus, limited, a.authenticate)
+	root.UseMiddleware(plainStatus, a.admit, limited)
 	v1 := huma.NewGroup(root, Prefix)
 	a.sessions(v1)
 	a.pools(v1)

@@ -15,6 +15,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"github.com/duffy-ci/duffy/httpapi/apiv1"
+	"github.com/duffy-ci/duffy/internal/db"
 )
 
 // A list is read from the database in pages of so many rows, each of which is
@@ -98,8 +99,14 @@ type list struct {
 }
 
 // next reads the page after an id. It holds nothing of the database when it
-// returns.
+// returns. A tenant has one page at a time read, and so have all strangers
+// together: pages keep processors busy.
 func (l *list) next(ctx context.Context, after int64) error {
+	ctx, release, err := db.ShareOf(ctx).Whole(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
 	within, cancel := context.WithTimeout(ctx, pageTimeout)
 	defer cancel()
 	items, err := l.read(within, after, l.rows+1)

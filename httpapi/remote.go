@@ -49,3 +49,12 @@ func addressOf(text string) netip.Addr {
 	}
 	return addr.Unmap().WithZone("")
 }
+
+// network returns the network of an address that one client has alone: all of a
+// /64 with IPv6.
+func network(addr netip.Addr) netip.Addr {
+	if addr.Is6() {
+		addr = netip.PrefixFrom(addr, 64).Masked().Addr()
+	}
+	return addr
+}

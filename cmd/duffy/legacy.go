@@ -39,7 +39,7 @@ func (c *serveLegacyCmd) Run(ctx context.Context, p *program) error {
 	if err != nil {
 		return err
 	}
-	s := &legacyService{p, metaclient, certs, handler, log}
+	s := &legacyService{p, metaclient, files.Config().App, certs, handler, log}
 	return s.serve(ctx, c.listenFlags)
 }
 
@@ -59,7 +59,7 @@ func (s *service) legacyAPI() (*legacyService, error) {
 		return nil, err
 	}
 	metaclient.Dest = "this process"
-	return &legacyService{s.program, metaclient, certs, handler, s.log}, nil
+	return &legacyService{s.program, metaclient, s.files.Config().App, certs, handler, s.log}, nil
 }
 
 // newLegacy completes cfg by the files' section metaclient. It names the places
@@ -103,6 +103,7 @@ func withoutPassword(text string) string {
 type legacyService struct {
 	*program
 	config.Metaclient
+	app     config.App // whose limits and proxies count here too
 	certs   *certificates
 	handler http.Handler
 	log     *slog.Logger
@@ -114,6 +115,7 @@ func (s *legacyService) serve(ctx context.Context, flags listenFlags) error {
 	if err != nil {
 		return err
 	}
+	l.limits, l.proxies = s.app.Limits, s.app.TrustedProxies
 	s.printf(" * Starting Duffy Metaclient for Legacy Support...\n"+
 		" * Host address        : %s\n * Port number         : %d\n * Destination address : %s\n", l.host, l.port, withoutPassword(s.Dest))
 	return l.serve(ctx, httpapi.Headers(s.handler, nil), s.log)

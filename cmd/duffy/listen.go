@@ -8,8 +8,11 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"strconv"
 	"time"
+
+	"github.com/duffy-ci/duffy/internal/config"
 )
 
 const (
@@ -33,6 +36,9 @@ type listener struct {
 	port  int
 	certs *certificates // nil serves without TLS
 	delay time.Duration // between not being ready any more and not listening any more
+
+	limits  config.Limits  // of connections
+	proxies []netip.Prefix // behind which clients are; nil is this machine
 }
 
 // listen listens where the flags say, or else the configuration.
@@ -53,7 +59,8 @@ func (l *listener) scheme() string {
 func (l *listener) serve(ctx context.Context, handler http.Handler, log *slog.Logger) error {
 	leaving := &leaving{Handler: handler}
 	server := &http.Server{
-		Handler:           leaving,
+		ConnContext:       track,
+		Handler:           busy(leaving),
 		ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout,
 		WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
@@ -77,7 +84,7 @@ func (l *listener) serve(ctx context.Context, handler http.Handler, log *slog.Lo
 		server.TLSConfig = l.certs.config(log)
 		serve = func(l net.Listener) error { return server.ServeTLS(l, "", "") }
 	}
-	if err := serve(l); !errors.Is(err, http.ErrServerClosed) {
+	if err := serve(newConnections(l.limits, l.proxies, log).limit(l)); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serve on %s: %w", l.Addr(), err)
 	}
 	return <-drained

@@ -144,7 +144,7 @@ func (s *service) serve(ctx context.Context, flags listenFlags, certs *certifica
 	}
 	s.printf(" * Starting Duffy...\n * Host address : %s\n * Port number  : %d\n * Serving API docs on %s://%s/docs/\n",
 		l.host, l.port, l.scheme(), l.Addr())
-	l.delay = app.ShutdownDelay
+	l.delay, l.limits, l.proxies = app.ShutdownDelay, app.Limits, app.TrustedProxies
 	all, ctx := errgroup.WithContext(ctx)
 	all.Go(func() error { return l.serve(ctx, s.duffy.Handler(), s.log) })
 	all.Go(func() error { return s.monitor(ctx, "app", app.Metrics) })

@@ -43,6 +43,15 @@ type App struct {
 	ShutdownDelay time.Duration
 
 	Metrics Listen // for /metrics, apart from the API
+
+	Limits Limits
+}
+
+// Limits are how much of a server anybody has. Zero leaves it to the server.
+type Limits struct {
+	Connections           int // in all, but for those of proxies, which have as many
+	ConnectionsPerAddress int
+	Requests              int // in progress at once, of a tenant, or of an address without a login
 }
 
 // AnonymousRead is how much callers without credentials see.

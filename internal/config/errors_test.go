@@ -49,7 +49,7 @@ func TestErrorsNameTheirPlace(t *testing.T) {
 		"ap: {}\n":                                               "1: ap: unknown key, expected one of client, app, metaclient, tasks, database, defaults, ssh, ansible, nodepools",
 		"client:\n  auth:\n    pass: x\n":                        "3: client.auth.pass: unknown key, expected one of name, key",
 		"client: {key: x}\n":                                     "1: client.key: unknown key, expected one of auth, url",
-		"app: {Host: x}\n":                                       "1: app.Host: unknown key, expected one of logging, retries, loglevel, host, port, anonymous-read, trusted-proxies, tls, shutdown-delay, metrics",
+		"app: {Host: x}\n":                                       "1: app.Host: unknown key, expected one of logging, retries, loglevel, host, port, anonymous-read, trusted-proxies, tls, shutdown-delay, metrics, limits",
 		"app: {retries: {no_attempts: 5}}\n":                     "1: app.retries.no_attempts: unknown key, expected one of " + retries,
 		"defaults: {retries: {x: 5}}\n":                          "1: defaults.retries.x: unknown key, expected one of " + retries,
 		"metaclient:\n  poolmap:\n  - pool: p\n    version: 8\n": "4: metaclient.poolmap.0.version: unknown key, expected one of pool, ver, arch, flavor",
@@ -80,6 +80,8 @@ func TestErrorsNameTheirPlace(t *testing.T) {
 		"app:\n  trusted-proxies: [::1, proxy]\n":            `2: app.trusted-proxies.1: expected an address or a network like 192.0.2.0/24, found "proxy"`,
 		"app:\n  tls:\n    certificate: a\n":                 "2: app.tls: certificate and key belong together: set both",
 		"metaclient:\n  tls:\n    key: a\n":                  "2: metaclient.tls: certificate and key belong together: set both",
+		"app: {limits: {requests: 0}}\n":                     "1: app.limits.requests: expected a whole number from 1 to 2147483647, found 0",
+		"app: {limits: {connection: 5}}\n":                   "1: app.limits.connection: unknown key, expected one of connections, connections-per-address, requests",
 		"app: {tls: {cert: a}}\n":                            "1: app.tls.cert: unknown key, expected one of certificate, key",
 		"client:\n  url: localhost:8080\n":                   "2: client.url: expected a URL that begins with http:// or https://",
 		"client:\n  url: 'http://'\n":                        "2: client.url: expected a URL that begins with http:// or https://",
@@ -128,7 +130,7 @@ func TestAllErrorsAtOnce(t *testing.T) {
 		"c.yaml", "tasks: {x: 1}\n")
 	require.Equal(t, []string{
 		`a.yaml:2: app.port: expected a whole number from 1 to 65535, found "x"`,
-		"a.yaml:3: app.hots: unknown key, expected one of logging, retries, loglevel, host, port, anonymous-read, trusted-proxies, tls, shutdown-delay, metrics",
+		"a.yaml:3: app.hots: unknown key, expected one of logging, retries, loglevel, host, port, anonymous-read, trusted-proxies, tls, shutdown-delay, metrics, limits",
 		"a.yaml:5: client: expected a mapping, found a number",
 		"b.yaml:3: did not find expected node content",
 		"c.yaml:1: tasks.x: unknown key, expected one of celery, locking, periodic, queue, redis, workers, long-workers, shutdown-timeout, metrics",

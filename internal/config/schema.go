@@ -69,6 +69,16 @@ func readApp(s *section, d App) App {
 		TLS:            readTLS(s),
 		ShutdownDelay:  s.duration("shutdown-delay", 0),
 		Metrics:        readListen(s.section("metrics")),
+		Limits:         readLimits(s.section("limits")),
+	}
+}
+
+func readLimits(s *section) Limits {
+	defer s.end()
+	return Limits{
+		Connections:           s.number("connections", 1, math.MaxInt, 0),
+		ConnectionsPerAddress: s.number("connections-per-address", 1, math.MaxInt, 0),
+		Requests:              s.number("requests", 1, math.MaxInt32, 0),
 	}
 }
 

@@ -82,6 +82,14 @@ func Open(ctx context.Context, url string, cfg Config) (*DB, error) {
 // Postgres tells whether the database is PostgreSQL; if not, it is SQLite.
 func (d *DB) Postgres() bool { return d.Dialect().Name() == dialect.PG }
 
+// MaxConns returns how many connections there are at most.
+func (d *DB) MaxConns() int {
+	if d.Pool == nil {
+		return sqliteConns
+	}
+	return int(d.Pool.Config().MaxConns)
+}
+
 // Close closes all connections. It waits for those in use to be given back.
 func (d *DB) Close() error {
 	if d.anchor != nil {

@@ -84,18 +84,34 @@ func numbered(query string) string {
 
 // A connector opens connections on which queries without arguments are not
 // prepared. They are bun's, which writes values into the text, so that each is
-// another one: the connection would fill with statements.
+// another one: the connection would fill with statements. A connection counts in
+// the [Share] of the context that it is opened with: each use opens one, which the
+// pool of pgx keeps.
 type connector struct{ driver.Connector }
 
 func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
-	dc, err := c.Connector.Connect(ctx)
+	release, err := ShareOf(ctx).take(ctx, 1)
 	if err != nil {
 		return nil, err
 	}
-	return conn{dc.(*stdlib.Conn)}, nil
+	dc, err := c.Connector.Connect(ctx)
+	if err != nil {
+		release()
+		return nil, err
+	}
+	return conn{dc.(*stdlib.Conn), release}, nil
 }
 
-type conn struct{ *stdlib.Conn }
+type conn struct {
+	*stdlib.Conn
+	release func()
+}
+
+// Close implements [driver.Conn].
+func (c conn) Close() error {
+	defer c.release()
+	return c.Conn.Close()
+}
 
 // QueryContext implements [driver.QueryerContext].
 func (c conn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
