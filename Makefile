@@ -1,6 +1,6 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: help test race lint bench fuzz chaos generate verify
+.PHONY: help test race lint bench fuzz chaos hostile generate verify
 
 tool := go tool -modfile=.ci/tools/go.mod
 # -count=1, since Go's cache knows nothing of the programs that tests run.
@@ -33,6 +33,10 @@ bench: ## run all benchmarks and print their figures
 chaos: ## break everything at random (FOR=30m SEED=1 TEST=TestChaos), and print figures
 	@.ci/parts install
 	go test ./internal/chaos -run '^$(or $(TEST),TestChaos)$$' -count=1 -v -timeout 24h -chaos.for $(or $(FOR),30m) -chaos.seed $(or $(SEED),1)
+
+hostile: ## have a tenant and a stranger do their worst, and print what another tenant notices (OPS=500)
+	@.ci/parts install
+	go test ./cmd/duffy -run '^$$' -bench '^BenchmarkHostile$$' -benchtime $(or $(OPS),500)x -timeout 60m
 
 fuzz: ## run each fuzz test for 10 seconds, or FUZZTIME
 	@for dir in $$(grep -rlE '^func Fuzz' --include='*_test.go' . | xargs -r dirname | sort -u); do \

@@ -8,6 +8,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	dto "github.com/prometheus/client_model/go"
+	"golang.org/x/sync/singleflight"
 
 	"github.com/duffy-ci/duffy/httpapi"
 )
@@ -49,7 +51,19 @@ func (d *Duffy) publicScrape() http.Handler {
 }
 
 func scrape(metrics prometheus.Gatherer) http.Handler {
-	return promhttp.HandlerFor(metrics, promhttp.HandlerOpts{
+	return promhttp.HandlerFor(&together{Gatherer: metrics}, promhttp.HandlerOpts{
 		ErrorHandling: promhttp.ContinueOnError, MaxRequestsInFlight: scrapesMax,
 	})
+}
+
+// together is a gatherer that gathers once for all who ask meanwhile: anybody may
+// ask, and what is gathered is read from the database.
+type together struct {
+	prometheus.Gatherer
+	group singleflight.Group
+}
+
+func (t *together) Gather() ([]*dto.MetricFamily, error) {
+	families, err, _ := t.group.Do("", func() (any, error) { return t.Gatherer.Gather() })
+	return families.([]*dto.MetricFamily), err
 }

@@ -15,7 +15,6 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"github.com/duffy-ci/duffy/httpapi/apiv1"
-	"github.com/duffy-ci/duffy/internal/db"
 )
 
 // A list is read from the database in pages of so many rows, each of which is
@@ -99,14 +98,13 @@ type list struct {
 }
 
 // next reads the page after an id. It holds nothing of the database when it
-// returns. A tenant has one page at a time read, and so have all strangers
-// together: pages keep processors busy.
+// returns.
 func (l *list) next(ctx context.Context, after int64) error {
-	ctx, release, err := db.ShareOf(ctx).Whole(ctx)
+	ctx, done, err := l.shares.page(ctx)
 	if err != nil {
 		return err
 	}
-	defer release()
+	defer done()
 	within, cancel := context.WithTimeout(ctx, pageTimeout)
 	defer cancel()
 	items, err := l.read(within, after, l.rows+1)

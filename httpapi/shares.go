@@ -3,6 +3,7 @@ package httpapi
 import (
 	"context"
 	"net/netip"
+	"runtime"
 	"sync"
 	"time"
 
@@ -25,6 +26,11 @@ const (
 	turnRetry   = 5 * time.Second
 )
 
+// part of the connections to the database is a tenant's, another one that of all
+// requests without a login, and another one that of logins. Few are enough: most of
+// the time a request waits for its nodes, and those of a tenant wait for each other.
+const part = 8
+
 // errBusy is the error that requests of a tenant or an address take too long for
 // there to be another one.
 var errBusy = &fault.Error{
@@ -41,6 +47,7 @@ type shares struct {
 
 	anonymous *db.Share
 	logins    *db.Share
+	pages     *semaphore.Weighted // of lists, which keep processors busy
 
 	mu sync.Mutex
 	of map[any]*share // of tenants, by their id, and addresses that have requests
@@ -56,15 +63,16 @@ type share struct {
 func newShares(concurrency, connections int) *shares {
 	return &shares{
 		size: int64(concurrency), connections: connections,
-		anonymous: db.NewShare(connections / 5), logins: db.NewShare(connections / 10),
-		of: map[any]*share{},
+		anonymous: db.NewShare(connections / part), logins: db.NewShare(connections / part),
+		pages: semaphore.NewWeighted(int64(max(1, runtime.GOMAXPROCS(0)/2))),
+		of:    map[any]*share{},
 	}
 }
 
 // tenant waits for a turn of the tenant with id. The context it returns is for all
 // that the request does, until leave is called.
 func (s *shares) tenant(ctx context.Context, id int64) (in context.Context, leave func(), err error) {
-	return s.enter(ctx, id, func() *db.Share { return db.NewShare(s.connections / 4) })
+	return s.enter(ctx, id, func() *db.Share { return db.NewShare(s.connections / part) })
 }
 
 // stranger waits for a turn of an address whose requests use the database by a
@@ -103,6 +111,21 @@ func (s *shares) enter(ctx context.Context, key any, database func() *db.Share) 
 		s.left(key, sh)
 	})
 	return sh.database.With(ctx), leave, nil
+}
+
+// page waits until a page of a list may be read with what ctx uses of the database.
+// A tenant has one at a time, so have all strangers together, and half of the
+// processors are left for what is no list.
+func (s *shares) page(ctx context.Context) (in context.Context, done func(), err error) {
+	in, release, err := db.ShareOf(ctx).Whole(ctx)
+	if err != nil {
+		return ctx, nil, err
+	}
+	if err := s.pages.Acquire(ctx, 1); err != nil {
+		release()
+		return ctx, nil, err
+	}
+	return in, func() { s.pages.Release(1); release() }, nil
 }
 
 // left forgets a share that nothing uses any more.

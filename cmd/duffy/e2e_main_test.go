@@ -18,6 +18,9 @@ func TestMain(m *testing.M) {
 	for _, name := range []string{"DUFFY_URL", "DUFFY_AUTH_NAME", "DUFFY_AUTH_KEY"} {
 		os.Unsetenv(name) // which are about Duffy elsewhere
 	}
+	if settings := os.Getenv(asAttacker); settings != "" {
+		os.Exit(attack(settings))
+	}
 	if os.Getenv(asDuffy) != "" {
 		main()
 	}

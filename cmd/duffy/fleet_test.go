@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -171,8 +172,18 @@ func (m *member) start(t testing.TB) {
 	t.Helper()
 	cmd := programIn(t.Context(), t, m.fleet.dir, m.args...)
 	cmd.Stdout, cmd.Stderr = m.output, m.output
+	var err error
+	m.ended, err = startLocked(cmd)
+	require.NoError(t, err)
+	m.process = cmd.Process
+}
+
+// startLocked starts a process that dies with the thread that started it, which
+// waits for it.
+func startLocked(cmd *exec.Cmd) (ended chan *os.ProcessState, err error) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	started, ended := make(chan error), make(chan *os.ProcessState, 1)
+	started := make(chan error)
+	ended = make(chan *os.ProcessState, 1)
 	go func() {
 		runtime.LockOSThread() // the parent whose death it means is a thread
 		defer runtime.UnlockOSThread()
@@ -180,8 +191,7 @@ func (m *member) start(t testing.TB) {
 		_ = cmd.Wait()
 		ended <- cmd.ProcessState
 	}()
-	require.NoError(t, <-started)
-	m.process, m.ended = cmd.Process, ended
+	return ended, <-started
 }
 
 func (m *member) signal(t testing.TB, signal os.Signal) {
