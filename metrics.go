@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"runtime"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -56,14 +57,25 @@ func scrape(metrics prometheus.Gatherer) http.Handler {
 	})
 }
 
-// together is a gatherer that gathers once for all who ask meanwhile: anybody may
-// ask, and what is gathered is read from the database.
+// together is a gatherer that gathers once for all who ask meanwhile, and then rests
+// for as long as that took: anybody may ask, and what is gathered is read from the
+// database.
 type together struct {
 	prometheus.Gatherer
-	group singleflight.Group
+	group  singleflight.Group
+	rested time.Time // for the one who gathers
 }
 
+// longestRest is how long a scrape waits at most for the one before it.
+const longestRest = time.Second
+
 func (t *together) Gather() ([]*dto.MetricFamily, error) {
-	families, err, _ := t.group.Do("", func() (any, error) { return t.Gatherer.Gather() })
+	families, err, _ := t.group.Do("", func() (any, error) {
+		time.Sleep(time.Until(t.rested))
+		began := time.Now()
+		families, err := t.Gatherer.Gather()
+		t.rested = time.Now().Add(min(time.Since(began), longestRest))
+		return families, err
+	})
 	return families.([]*dto.MetricFamily), err
 }

@@ -68,13 +68,14 @@ func (a *api) login(ctx context.Context, name, key string) (c *tenant.Caller, in
 		return nil, ctx, nil, err
 	}
 	c, err = a.authenticate(in, name, key)
-	if err != nil || known && c.ID == id {
-		if err != nil {
-			leave()
-		}
-		return c, in, leave, err
+	if err == nil && known && c.ID == id {
+		return c, in, leave, nil
 	}
 	leave()
+	if err != nil {
+		a.familiar.forget(name, key)
+		return nil, ctx, nil, err
+	}
 	a.familiar.add(name, key, c.ID)
 	in, leave, err = a.shares.tenant(ctx, c.ID)
 	return c, in, leave, err

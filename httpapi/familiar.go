@@ -32,6 +32,8 @@ func (f *familiar) id(name, key string) (id int64, ok bool) { return f.ids.Get(f
 
 func (f *familiar) add(name, key string, id int64) { f.ids.Add(f.digest(name, key), id) }
 
+func (f *familiar) forget(name, key string) { f.ids.Remove(f.digest(name, key)) }
+
 // digest tells nothing of a key to those who read the memory of the process.
 func (f *familiar) digest(name, key string) (sum [sha256.Size]byte) {
 	mac := hmac.New(sha256.New, f.secret[:])

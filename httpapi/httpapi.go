@@ -93,6 +93,7 @@ type api struct {
 	familiar *familiar
 
 	readiness singleflight.Group
+	rested    time.Time // in readiness
 }
 
 func newAPI(cfg Config) *api {
@@ -165,13 +166,14 @@ func handle[I, O any](a *api, group huma.API, who access, op huma.Operation, fn 
 	if a.AnonymousRead == ReadNone {
 		who = tenants
 	}
+	op.Errors = append(op.Errors, http.StatusTooManyRequests)
 	switch who {
 	case optional:
 		op.Security = []map[string][]string{{}, {"basic": {}}}
-		op.Errors = append(op.Errors, http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests)
+		op.Errors = append(op.Errors, http.StatusUnauthorized, http.StatusForbidden)
 	case tenants:
 		op.Security = []map[string][]string{{"basic": {}}}
-		op.Errors = append(op.Errors, http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests)
+		op.Errors = append(op.Errors, http.StatusUnauthorized, http.StatusForbidden)
 	}
 	huma.Register(group, op, func(ctx context.Context, in *I) (*O, error) {
 		out, err := fn(ctx, in)

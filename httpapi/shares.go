@@ -115,7 +115,8 @@ func (s *shares) enter(ctx context.Context, key any, database func() *db.Share) 
 
 // page waits until a page of a list may be read with what ctx uses of the database.
 // A tenant has one at a time, so have all strangers together, and half of the
-// processors are left for what is no list.
+// processors are left for what is no list. Turns rest for as long as they were
+// used, so that lists one after the other leave as much time to everything else.
 func (s *shares) page(ctx context.Context) (in context.Context, done func(), err error) {
 	in, release, err := db.ShareOf(ctx).Whole(ctx)
 	if err != nil {
@@ -125,7 +126,10 @@ func (s *shares) page(ctx context.Context) (in context.Context, done func(), err
 		release()
 		return ctx, nil, err
 	}
-	return in, func() { s.pages.Release(1); release() }, nil
+	began := time.Now()
+	return in, func() {
+		time.AfterFunc(time.Since(began), func() { s.pages.Release(1); release() })
+	}, nil
 }
 
 // left forgets a share that nothing uses any more.

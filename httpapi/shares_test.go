@@ -151,6 +151,8 @@ func TestOneConnectionIsEnough(t *testing.T) {
 	t.Parallel()
 	d := dbtest.Postgres(t)
 	s := newStageOn(t, d, func(cfg *httpapi.Config) { cfg.Connections = 1 })
+	me := s.do(t, s.alice, "GET", "/api/v1/tenants", "").body["tenants"].([]any)[0].(map[string]any)["id"]
+	alice := fmt.Sprintf("/tenants/%.0f", me)
 	for _, tt := range []struct {
 		as                 login
 		method, path, body string
@@ -158,15 +160,15 @@ func TestOneConnectionIsEnough(t *testing.T) {
 	}{
 		{s.alice, "POST", "/sessions", `{"nodes_specs": [{"pool": "a", "quantity": 2}]}`, 201},
 		{s.alice, "POST", "/sessions", `{"nodes_specs": [{"pool": "a", "quantity": 2}]}`, 422},
-		{s.admin, "POST", "/sessions", `{"nodes_specs": [], "tenant_id": 2}`, 201},
+		{s.admin, "POST", "/sessions", `{"nodes_specs": [], "tenant_id": ` + fmt.Sprintf("%.0f", me) + `}`, 201},
 		{s.alice, "PUT", "/sessions/1", `{"expires_at": "+1h"}`, 200},
 		{s.alice, "PUT", "/sessions/1", `{"active": false}`, 200},
 		{s.admin, "POST", "/nodes", `{"hostname": "x", "ipaddr": "192.0.2.9"}`, 201},
 		{s.admin, "GET", "/nodes/1", "", 200},
 		{s.admin, "POST", "/tenants", `{"name": "x", "ssh_key": "k"}`, 201},
-		{s.admin, "PUT", "/tenants/2", `{"node_quota": 5}`, 200},
-		{s.admin, "PUT", "/tenants/2", `{"active": false}`, 200},
-		{s.admin, "PUT", "/tenants/2", `{"active": true}`, 200},
+		{s.admin, "PUT", alice, `{"node_quota": 5}`, 200},
+		{s.admin, "PUT", alice, `{"active": false}`, 200},
+		{s.admin, "PUT", alice, `{"active": true}`, 200},
 		{s.admin, "GET", "/tenants", "", 200},
 		{s.admin, "GET", "/sessions", "", 200},
 		{s.bob, "GET", "/sessions/1", "", 403},

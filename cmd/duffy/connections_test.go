@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -135,4 +136,18 @@ func TestBusyServerRefuses(t *testing.T) {
 	}
 	go func() { <-entered }()
 	require.Equal(t, 200, visit(t, "127.0.0.7", to).ask(), "the longest idle one goes")
+}
+
+// TestLongHeaders has a connection take little memory before its request is known.
+func TestLongHeaders(t *testing.T) {
+	t.Parallel()
+	to := served(t, config.Limits{}, fine)
+	for size, want := range map[int]int{8 << 10: 200, 64 << 10: http.StatusRequestHeaderFieldsTooLarge} {
+		v := visit(t, "127.0.0.2", to)
+		fmt.Fprintf(v, "GET / HTTP/1.1\r\nHost: x\r\nX: %s\r\n\r\n", strings.Repeat("x", size))
+		res, err := http.ReadResponse(v.in, nil)
+		require.NoError(t, err)
+		require.Equal(t, want, res.StatusCode, size)
+		require.NoError(t, res.Body.Close())
+	}
 }

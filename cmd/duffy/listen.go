@@ -21,6 +21,9 @@ const (
 	writeTimeout      = 180 * time.Second // longer than a session request can take, by the legacy API too
 	idleTimeout       = 120 * time.Second
 	drainTimeout      = 90 * time.Second
+
+	// A connection takes this much memory at most before its request is answered.
+	maxHeaderBytes = 32 << 10
 )
 
 type listenFlags struct {
@@ -61,6 +64,7 @@ func (l *listener) serve(ctx context.Context, handler http.Handler, log *slog.Lo
 	server := &http.Server{
 		ConnContext:       track,
 		Handler:           busy(leaving),
+		MaxHeaderBytes:    maxHeaderBytes,
 		ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout,
 		WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
