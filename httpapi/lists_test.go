@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -158,7 +159,14 @@ func (s *stage) open(t *testing.T, path string) io.ReadCloser {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), "GET", s.url+path, nil)
 	require.NoError(t, err)
-	res, err := http.DefaultTransport.RoundTrip(req)
+	transport := &http.Transport{DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := new(net.Dialer).DialContext(ctx, network, address)
+		if err == nil {
+			err = conn.(*net.TCPConn).SetReadBuffer(16 << 10)
+		}
+		return conn, err
+	}}
+	res, err := transport.RoundTrip(req)
 	require.NoError(t, err)
 	t.Cleanup(func() { res.Body.Close() })
 	require.Equal(t, 200, res.StatusCode)
@@ -172,7 +180,7 @@ func TestSlowReadersHoldNoConnection(t *testing.T) {
 	t.Parallel()
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		s := newStageOn(t, d)
-		crowd(t, d, 4000, strings.Repeat("x", 4096))
+		crowd(t, d, 2000, strings.Repeat("x", 4096))
 		var open []io.ReadCloser
 		for range 25 { // more than there are connections to a database
 			open = append(open, s.open(t, "/api/v1/nodes"))
@@ -190,7 +198,7 @@ func TestBrokenListsLookBroken(t *testing.T) {
 	t.Parallel()
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		s := newStageOn(t, d)
-		crowd(t, d, 4000, strings.Repeat("x", 4096))
+		crowd(t, d, 2000, strings.Repeat("x", 4096))
 		list := s.open(t, "/api/v1/nodes")
 		_, err := d.ExecContext(context.WithoutCancel(t.Context()), "ALTER TABLE nodes RENAME TO elsewhere")
 		require.NoError(t, err)
