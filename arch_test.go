@@ -77,7 +77,6 @@ var libraries = map[string]string{
 	"github.com/alecthomas/kong":          "cmd/duffy cmd/duffy-client internal/clientcli internal/completion",
 	"github.com/chromedp/chromedp":        "internal/browsertest",
 	"github.com/danielgtaylor/huma/v2":    "httpapi",
-	"github.com/gliderlabs/ssh":           "backend/loopback",
 	"github.com/google/uuid":              "cmd/duffy httpapi legacy queue/asynqqueue tenant",
 	"github.com/hashicorp/golang-lru/v2":  "httpapi tenant",
 	"github.com/hibiken/asynq":            "queue/asynqqueue",

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -12,10 +13,17 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
-	"github.com/gliderlabs/ssh"
-	gossh "golang.org/x/crypto/ssh"
+	"golang.org/x/crypto/ssh"
 )
+
+// acceptPause is how long a machine waits after it could not accept a connection:
+// the process may be out of file descriptors.
+const acceptPause = 100 * time.Millisecond
+
+// loginGrace is how long a connection may take to log in.
+const loginGrace = 2 * time.Minute
 
 // A machine is one SSH server and what runs in its sessions.
 type machine struct {
@@ -24,7 +32,9 @@ type machine struct {
 	hostKey string // the public one, as in authorized_keys
 
 	listener  net.Listener
+	config    *ssh.ServerConfig
 	reachable func() bool
+	logger    *slog.Logger
 	up        context.Context // ends when the machine is stopped
 	down      context.CancelFunc
 
@@ -38,7 +48,7 @@ func startMachine(home string, ip net.IP, port int, reachable func() bool, logge
 	if err != nil {
 		return nil, err
 	}
-	hostKey, err := gossh.NewSignerFromKey(private)
+	hostKey, err := ssh.NewSignerFromKey(private)
 	if err != nil {
 		return nil, err
 	}
@@ -49,24 +59,33 @@ func startMachine(home string, ip net.IP, port int, reachable func() bool, logge
 	m := &machine{
 		home:     home,
 		addr:     listener.Addr().(*net.TCPAddr),
-		hostKey:  strings.TrimSpace(string(gossh.MarshalAuthorizedKey(hostKey.PublicKey()))),
-		listener: listener, reachable: reachable,
+		hostKey:  strings.TrimSpace(string(ssh.MarshalAuthorizedKey(hostKey.PublicKey()))),
+		listener: listener, reachable: reachable, logger: logger,
 	}
+	m.config = &ssh.ServerConfig{PublicKeyCallback: m.authorize}
+	m.config.AddHostKey(hostKey)
 	m.up, m.down = context.WithCancel(context.Background())
-	server := &ssh.Server{
-		HostSigners:            []ssh.Signer{hostKey},
-		ConnCallback:           m.connect,
-		PublicKeyHandler:       m.authorize,
-		SessionRequestCallback: noteTerminal,
-		Handler:                m.serve,
-		SubsystemHandlers:      map[string]ssh.SubsystemHandler{"sftp": m.serve},
-	}
-	go func() {
-		if err := server.Serve(listener); m.up.Err() == nil {
-			logger.Error("loopback node stopped listening", "addr", m.addr, "error", err)
-		}
-	}()
+	go m.listen()
 	return m, nil
+}
+
+// listen accepts connections until the machine is stopped.
+func (m *machine) listen() {
+	for {
+		conn, err := m.listener.Accept()
+		switch {
+		case err == nil:
+			go m.connect(conn)
+		case m.up.Err() != nil:
+			return
+		default:
+			m.logger.Error("loopback node cannot accept a connection", "addr", m.addr, "error", err)
+			select {
+			case <-m.up.Done():
+			case <-time.After(acceptPause):
+			}
+		}
+	}
 }
 
 // stop closes all connections and waits until all that their sessions started
@@ -79,27 +98,46 @@ func (m *machine) stop() {
 	m.sessions.Wait()
 }
 
-// connect closes conn when the machine stops, however far its handshake is.
-func (m *machine) connect(ctx ssh.Context, conn net.Conn) net.Conn {
+// connect serves one connection, and closes it when the machine stops, however far
+// its handshake is.
+func (m *machine) connect(conn net.Conn) {
+	defer conn.Close()
 	if !m.reachable() {
-		return nil
+		return
 	}
-	stop := context.AfterFunc(m.up, func() { conn.Close() })
-	context.AfterFunc(ctx, func() { stop() })
-	return conn
+	ctx, cancel := context.WithCancel(m.up)
+	defer cancel() // which ends the commands of the connection
+	context.AfterFunc(ctx, func() { conn.Close() })
+
+	_ = conn.SetDeadline(time.Now().Add(loginGrace))
+	_, channels, requests, err := ssh.NewServerConn(conn, m.config)
+	if err != nil {
+		return
+	}
+	_ = conn.SetDeadline(time.Time{})
+	go ssh.DiscardRequests(requests)
+	for channel := range channels {
+		if channel.ChannelType() != "session" {
+			_ = channel.Reject(ssh.UnknownChannelType, "only sessions are supported")
+			continue
+		}
+		if ch, requests, err := channel.Accept(); err == nil {
+			go m.session(ctx, ch, requests)
+		}
+	}
 }
 
 // authorize lets in root with a key that is in authorized_keys at this moment.
-func (m *machine) authorize(ctx ssh.Context, key ssh.PublicKey) bool {
+func (m *machine) authorize(conn ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
 	text, err := os.ReadFile(authorizedKeys(m.home))
-	for err == nil && ctx.User() == "root" {
-		var authorized gossh.PublicKey
-		authorized, _, _, text, err = gossh.ParseAuthorizedKey(text)
+	for err == nil && conn.User() == "root" {
+		var authorized ssh.PublicKey
+		authorized, _, _, text, err = ssh.ParseAuthorizedKey(text)
 		if err == nil && bytes.Equal(authorized.Marshal(), key.Marshal()) {
-			return true
+			return nil, nil
 		}
 	}
-	return false
+	return nil, errors.New("this key is not authorized")
 }
 
 func authorizedKeys(home string) string { return filepath.Join(home, ".ssh", "authorized_keys") }

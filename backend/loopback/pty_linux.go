@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 
-	"github.com/gliderlabs/ssh"
 	"golang.org/x/sys/unix"
 )
 
@@ -32,9 +31,9 @@ func openPTY() (master, slave *os.File, err error) {
 }
 
 // resizePTY is a courtesy: nothing depends on it.
-func resizePTY(master *os.File, size ssh.Window) {
+func resizePTY(master *os.File, size window) {
 	_ = control(master, func(fd int) error {
-		return unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: uint16(size.Height), Col: uint16(size.Width)})
+		return unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: uint16(size.Rows), Col: uint16(size.Columns)})
 	})
 }
 

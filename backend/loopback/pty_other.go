@@ -5,12 +5,10 @@ package loopback
 import (
 	"errors"
 	"os"
-
-	"github.com/gliderlabs/ssh"
 )
 
 func openPTY() (master, slave *os.File, err error) {
 	return nil, nil, errors.New("loopback nodes have terminals on Linux only")
 }
 
-func resizePTY(*os.File, ssh.Window) {}
+func resizePTY(*os.File, window) {}

@@ -10,7 +10,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/gliderlabs/ssh"
+	"golang.org/x/crypto/ssh"
 )
 
 // grace is how long output may follow after a command has ended: something in
@@ -24,10 +24,11 @@ done
 echo "this host has no sftp-server" >&2
 exit 127`
 
-// serve runs the command of a session, or a shell if it has none. What it leaves
-// behind in its process group is killed; what runs in a group of its own, as the
-// background jobs of a terminal do, is not.
-func (m *machine) serve(s ssh.Session) {
+// serve runs the command of a session, or a shell if it has none, until ctx ends, and
+// closes the session. What the command leaves behind in its process group is killed;
+// what runs in a group of its own, as the background jobs of a terminal do, is not.
+func (m *machine) serve(ctx context.Context, s *session) {
+	defer s.Close()
 	m.mu.Lock()
 	if m.up.Err() != nil {
 		m.mu.Unlock()
@@ -37,14 +38,10 @@ func (m *machine) serve(s ssh.Session) {
 	m.mu.Unlock()
 	defer m.sessions.Done()
 
-	ctx, cancel := context.WithCancel(m.up)
-	defer cancel()
-	context.AfterFunc(s.Context(), cancel)
-
 	cmd := m.command(ctx, s)
 	var err error
-	if term, ok := s.Context().Value(s).(terminal); ok {
-		err = runInTerminal(cmd, s, term)
+	if s.terminal != nil {
+		err = runInTerminal(cmd, s, s.terminal)
 	} else {
 		err = runPiped(cmd, s)
 	}
@@ -54,20 +51,21 @@ func (m *machine) serve(s ssh.Session) {
 	if cmd.ProcessState == nil {
 		fmt.Fprintln(s.Stderr(), err)
 	}
-	_ = s.Exit(exitStatus(cmd.ProcessState))
+	status := struct{ Status uint32 }{exitStatus(cmd.ProcessState)}
+	_, _ = s.SendRequest("exit-status", false, ssh.Marshal(&status))
 }
 
-func (m *machine) command(ctx context.Context, s ssh.Session) *exec.Cmd {
+func (m *machine) command(ctx context.Context, s *session) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, "/bin/sh")
 	switch {
-	case s.Subsystem() == "sftp":
+	case s.subsystem == "sftp":
 		cmd.Args = append(cmd.Args, "-c", sftpServer)
-	case s.RawCommand() != "":
-		cmd.Args = append(cmd.Args, "-c", s.RawCommand())
+	case s.command != "":
+		cmd.Args = append(cmd.Args, "-c", s.command)
 	}
 	cmd.Dir = m.home
 	// Nothing of this process's environment, which may hold its secrets.
-	cmd.Env = append(s.Environ(),
+	cmd.Env = append(s.env,
 		"HOME="+m.home, "USER=root", "LOGNAME=root", "SHELL=/bin/sh", "PATH="+os.Getenv("PATH"),
 		fmt.Sprintf("PS1=[root@%s]# ", m.addr.IP))
 	cmd.Cancel = func() error { return kill(cmd) }
@@ -75,7 +73,7 @@ func (m *machine) command(ctx context.Context, s ssh.Session) *exec.Cmd {
 	return cmd
 }
 
-func runPiped(cmd *exec.Cmd, s ssh.Session) error {
+func runPiped(cmd *exec.Cmd, s *session) error {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Stdout, cmd.Stderr = s, s.Stderr()
 	// Not cmd.Stdin: Wait would wait for the client to close it.
@@ -93,30 +91,13 @@ func runPiped(cmd *exec.Cmd, s ssh.Session) error {
 	return cmd.Wait()
 }
 
-// A terminal is what a session asked for that is to have one.
-type terminal struct {
-	name    string
-	size    ssh.Window
-	resizes <-chan ssh.Window
-}
-
-// noteTerminal puts a session's terminal into its connection's context, under
-// the session as the key. Once the session runs, to ask it is a data race with
-// its window changing.
-func noteTerminal(s ssh.Session, _ string) bool {
-	if pty, resizes, ok := s.Pty(); ok {
-		s.Context().SetValue(s, terminal{pty.Term, pty.Window, resizes})
-	}
-	return true
-}
-
-func runInTerminal(cmd *exec.Cmd, s ssh.Session, term terminal) error {
+func runInTerminal(cmd *exec.Cmd, s *session, term *terminal) error {
 	master, slave, err := openPTY()
 	if err != nil {
 		return err
 	}
 	defer master.Close()
-	resizePTY(master, term.size)
+	resizePTY(master, <-term.resizes)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = slave, slave, slave
 	cmd.Env = append(cmd.Env, "TERM="+term.name)
@@ -151,12 +132,12 @@ func kill(cmd *exec.Cmd) error {
 }
 
 // exitStatus returns what a shell would make of state.
-func exitStatus(state *os.ProcessState) int {
+func exitStatus(state *os.ProcessState) uint32 {
 	if state == nil {
 		return 255
 	}
 	if status := state.Sys().(syscall.WaitStatus); status.Signaled() {
-		return 128 + int(status.Signal())
+		return 128 + uint32(status.Signal())
 	}
-	return state.ExitCode()
+	return uint32(state.ExitCode())
 }

@@ -118,6 +118,48 @@ func TestTerminal(t *testing.T) {
 	require.Contains(t, string(shown), "\r\n44 122\r\n")
 }
 
+func TestEnvironment(t *testing.T) {
+	t.Parallel()
+	client, home := machine(t)
+	session := newSession(t, client)
+	require.NoError(t, session.Setenv("LC_TEST", "of the client"))
+	require.NoError(t, session.Setenv("HOME", "/nonexistent"))
+	out, err := session.Output(`echo "$LC_TEST, $HOME"`)
+	require.NoError(t, err)
+	require.Equal(t, "of the client, "+home+"\n", string(out))
+}
+
+// TestRefusedRequests asks for what nodes do not have, after which the session and
+// the connection still work.
+func TestRefusedRequests(t *testing.T) {
+	t.Parallel()
+	client, _ := machine(t)
+	_, err := client.Dial("tcp", "127.0.0.1:1")
+	var refused *ssh.OpenChannelError
+	require.ErrorAs(t, err, &refused)
+	require.Equal(t, ssh.UnknownChannelType, refused.Reason)
+	_, err = client.Listen("tcp", "127.0.0.1:0")
+	require.ErrorContains(t, err, "denied")
+
+	session := newSession(t, client)
+	require.Error(t, session.RequestSubsystem("netconf"))
+	for _, request := range []string{"pty-req", "env", "exec", "window-change", "unknown"} {
+		ok, err := session.SendRequest(request, true, []byte{0, 0, 0, 9, 'x'}) // which is cut off
+		require.NoError(t, err)
+		require.False(t, ok, request)
+	}
+	stdin, err := session.StdinPipe()
+	require.NoError(t, err)
+	require.NoError(t, session.Start("cat; exit 7"))
+	for _, request := range []string{"shell", "env", "pty-req"} {
+		ok, err := session.SendRequest(request, true, nil)
+		require.NoError(t, err)
+		require.False(t, ok, request)
+	}
+	require.NoError(t, stdin.Close())
+	require.Equal(t, 7, status(t, session.Wait()))
+}
+
 // machine returns a connection to a node, and the home directory of its root.
 func machine(t *testing.T) (client *ssh.Client, home string) {
 	t.Helper()
