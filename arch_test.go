@@ -81,7 +81,6 @@ var libraries = map[string]string{
 	"github.com/hashicorp/golang-lru/v2":  "httpapi tenant",
 	"github.com/hibiken/asynq":            "queue/asynqqueue",
 	"github.com/jackc/pgx/v5":             "internal/db queue/riverqueue tenant",
-	"github.com/jotaen/kong-completion":   "internal/completion",
 	"github.com/nikolalohinski/gonja/v2":  "internal/jinja",
 	"github.com/prometheus/client_golang": ". httpapi pool session",
 	"github.com/prometheus/client_model":  ".",

@@ -3,9 +3,10 @@ package completion
 
 import (
 	"fmt"
+	"os"
+	"strconv"
 
 	"github.com/alecthomas/kong"
-	kongcompletion "github.com/jotaen/kong-completion"
 )
 
 // Command is a kong command that prints a script for a shell. The script runs
@@ -21,8 +22,21 @@ func (c *Command) Run(k *kong.Context) error {
 }
 
 // Answer is what a program calls before it parses its arguments. If it was run by
-// one of the scripts it prints what can come next, and exits.
-func Answer(parser *kong.Kong) { kongcompletion.Register(parser) }
+// one of the scripts it prints what can come next, one word a line, and exits.
+func Answer(parser *kong.Kong) {
+	line := os.Getenv("COMP_LINE") // by which the scripts say what has been typed
+	if line == "" {
+		return
+	}
+	// Where the cursor is. fish says nothing of it, and means the end.
+	if point, err := strconv.Atoi(os.Getenv("COMP_POINT")); err == nil && point >= 0 && point < len(line) {
+		line = line[:point]
+	}
+	for _, word := range next(parser.Model, line) {
+		fmt.Fprintln(parser.Stdout, word)
+	}
+	parser.Exit(0)
+}
 
 // scripts have the shell complete names of files where the program knows nothing.
 var scripts = map[string]string{
