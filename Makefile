@@ -1,13 +1,28 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: help test race lint bench fuzz chaos hostile generate verify
+.PHONY: help build packages reproduce test race lint bench fuzz chaos hostile generate verify
 
+module := github.com/duffy-ci/duffy
 tool := go tool -modfile=.ci/tools/go.mod
 # -count=1, since Go's cache knows nothing of the programs that tests run.
 gotest := $(tool) gotestsum --format standard-quiet --post-run-command '.ci/parts report' -- -count=1 -timeout 30m
 
+# What the programs call themselves.
+VERSION ?= $(or $(shell git describe --tags --always --dirty 2>/dev/null),devel)
+BIN ?= bin
+
 help: ## list these targets
 	@sed -nE 's/^([a-z]+): .*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+build: ## build the programs into bin, the same bytes wherever that is done
+	GOFLAGS=-mod=readonly GOEXPERIMENT= GOAMD64=v1 GOARM64=v8.0 CGO_ENABLED=0 go build -trimpath -buildvcs=auto \
+		-ldflags '-s -w -X $(module).version=$(VERSION) -X main.version=$(VERSION)' -o $(BIN)/ ./cmd/duffy ./cmd/duffy-client
+
+packages: ## make tarballs of them for Linux in dist, with checksums and bills of materials
+	VERSION=$(VERSION) .ci/packages
+
+reproduce: ## make the packages of the last commit twice, and compare them
+	.ci/reproduce
 
 test: ## run all tests; as root on Debian, install first what they need
 	@.ci/parts install
@@ -24,6 +39,7 @@ lint: ## look for mistakes and untidiness
 	go mod tidy -diff
 	go -C .ci/tools mod tidy -diff
 	.ci/words
+	.ci/vulnerabilities
 
 bench: ## run all benchmarks and print their figures
 	@.ci/parts install

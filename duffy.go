@@ -293,8 +293,15 @@ func (d *Duffy) Close() error {
 	return d.db.Close()
 }
 
+// version is set by the linker, see Makefile: Go itself does not take a tag like
+// v4.0.0 for a version of this module, whose path does not end in /v4.
+var version string
+
 // Version returns the version of the module this was built from.
 func Version() string {
+	if version != "" {
+		return version
+	}
 	const path = "github.com/duffy-ci/duffy"
 	info, ok := debug.ReadBuildInfo()
 	if !ok {

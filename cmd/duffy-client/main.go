@@ -53,7 +53,7 @@ func main() {
 	c.Defaults = c.settings
 	parser := kong.Must(&c, kong.Name("duffy-client"),
 		kong.Description("Requests nodes from Duffy, in sessions, and gives them back."),
-		kong.Vars{"version": "Duffy, version " + version()},
+		kong.Vars{"version": "Duffy, version " + builtFrom()},
 		kong.BindTo(ctx, (*context.Context)(nil)), kong.ConfigureHelp(kong.HelpOptions{Compact: true}))
 	completion.Answer(parser)
 	command, err := parser.Parse(os.Args[1:])
@@ -78,8 +78,14 @@ func exitStatus(err error) int {
 	return exitFailure
 }
 
-// version returns that of the module this was built from.
-func version() string {
+// version is set by the linker, see Makefile.
+var version string
+
+// builtFrom returns the version of the module this was built from.
+func builtFrom() string {
+	if version != "" {
+		return version
+	}
 	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
 		return info.Main.Version
 	}
