@@ -4,7 +4,9 @@ import (
 	"context"
 	"crypto/rand"
 	"database/sql"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -36,6 +38,8 @@ func openSQLite(ctx context.Context, loc location, cfg Config) (*DB, error) {
 		dsn = "file:/" + rand.Text() + "?vfs=memdb&" + sqliteOptions
 	} else if _, err := os.Stat(filepath.Dir(path)); err != nil {
 		return nil, fmt.Errorf("open SQLite database %s: its directory must exist: %w", path, err)
+	} else if err := makePrivate(path); err != nil {
+		return nil, fmt.Errorf("make SQLite database %s: %w", path, err)
 	}
 
 	pool, err := sql.Open("sqlite", dsn)
@@ -55,4 +59,38 @@ func openSQLite(ctx context.Context, loc location, cfg Config) (*DB, error) {
 	}
 	_ = pool.Close()
 	return nil, fmt.Errorf("open SQLite database %s: %w", path, err)
+}
+
+// makePrivate makes a file that only its owner can read and write, whatever the
+// umask says. One that is there already stays as it is, and is not even opened:
+// closing it would take away the locks that this process has on it. SQLite gives
+// the files beside it the same mode.
+func makePrivate(path string) error {
+	for range 40 { // as many links as the system itself follows
+		file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+		if err == nil {
+			return file.Close()
+		}
+		target, linkErr := os.Readlink(path)
+		switch {
+		case !errors.Is(err, fs.ErrExist):
+			return err
+		case linkErr != nil:
+			return nil
+		case !filepath.IsAbs(target):
+			target = filepath.Join(filepath.Dir(path), target)
+		}
+		path = target
+	}
+	return errors.New("too many links")
+}
+
+// Files returns the files of an SQLite database, whether they exist or not: nil if
+// there are none, or none that url tells.
+func Files(url string) []string {
+	loc, err := parseURL(url)
+	if err != nil || loc.dialect != "sqlite" || loc.inMemory() {
+		return nil
+	}
+	return []string{loc.database, loc.database + "-wal", loc.database + "-shm"}
 }
