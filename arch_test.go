@@ -27,6 +27,7 @@ var packages = map[string]string{
 	"internal/fault":      "",
 	"internal/jinja":      "",
 	"internal/foreign":    "backend",
+	"internal/secretfile": "",
 	"internal/config":     "internal/duration",
 	"internal/db":         "",
 
@@ -47,11 +48,12 @@ var packages = map[string]string{
 		"session tenant",
 
 	"httpapi/client":     "httpapi/apiv1",
-	"internal/clientcli": "httpapi/apiv1 httpapi/client internal/foreign",
+	"internal/clientcli": "httpapi/apiv1 httpapi/client internal/foreign internal/secretfile",
 	"legacy":             "httpapi/apiv1 httpapi/client internal/jinja",
 
-	"cmd/duffy": ". backend backend/loopback httpapi httpapi/apiv1 httpapi/client internal/clientcli " +
-		"internal/completion internal/config internal/db internal/duration internal/fault internal/foreign legacy pool queue queue/asynqqueue session tenant",
+	"cmd/duffy": ". backend backend/loopback backend/ssh httpapi httpapi/apiv1 httpapi/client internal/clientcli " +
+		"internal/completion internal/config internal/db internal/duration internal/fault internal/foreign internal/secretfile " +
+		"legacy pool queue queue/asynqqueue session tenant",
 	"cmd/duffy-client": "internal/clientcli internal/completion internal/config internal/foreign",
 
 	"examples/backend": "backend",

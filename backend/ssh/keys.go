@@ -48,12 +48,7 @@ func defaultKeyring(config Config) (keyring, error) {
 	} else {
 		k.sources = append(k.sources, "ssh-agent (SSH_AUTH_SOCK is not set)")
 	}
-	home, err := os.UserHomeDir()
-	if err != nil {
-		return k, nil // a service without a home may well have an agent
-	}
-	for _, base := range []string{"id_ed25519", "id_ecdsa", "id_rsa"} {
-		name := filepath.Join(home, ".ssh", base)
+	for _, name := range defaultFiles() {
 		err := k.load(name)
 		var passphrase *gossh.PassphraseMissingError
 		switch {
@@ -67,6 +62,28 @@ func defaultKeyring(config Config) (keyring, error) {
 		}
 	}
 	return k, nil
+}
+
+// defaultFiles returns where keys are looked for. A service without a home has none,
+// and may well have an agent.
+func defaultFiles() (names []string) {
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return nil
+	}
+	for _, base := range []string{"id_ed25519", "id_ecdsa", "id_rsa"} {
+		names = append(names, filepath.Join(home, ".ssh", base))
+	}
+	return names
+}
+
+// Files returns the files that private keys are read from, of which the usual ones
+// need not exist.
+func (c Config) Files() []string {
+	if len(c.KeyFiles) == 0 && c.Agent == "" {
+		return defaultFiles()
+	}
+	return c.KeyFiles
 }
 
 func (k *keyring) useAgent(socket string) {

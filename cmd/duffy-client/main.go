@@ -37,7 +37,7 @@ func (c *cli) settings() (clientcli.Settings, error) {
 		return clientcli.Settings{}, err
 	}
 	client := files.Config().Client
-	return clientcli.Settings{URL: client.URL, Name: client.AuthName, Key: client.AuthKey}, nil
+	return clientcli.Settings{URL: client.URL, Name: client.AuthName, Key: client.AuthKey, KeyFile: client.AuthKeyFile}, nil
 }
 
 // The exit status of errors that have none of their own.

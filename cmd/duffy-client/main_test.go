@@ -56,6 +56,7 @@ func run(t *testing.T, program string, env []string, args ...string) (code int, 
 	var out, errs strings.Builder
 	cmd := exec.CommandContext(t.Context(), program, args...)
 	cmd.Env, cmd.Stdout, cmd.Stderr = env, &out, &errs
+	cmd.Stdin = strings.NewReader("key-of-stdin\n")
 	err := cmd.Run()
 	if failed := (*exec.ExitError)(nil); !errors.As(err, &failed) {
 		require.NoError(t, err)
@@ -81,6 +82,8 @@ func testSettings(t *testing.T, program string) {
 	home := t.TempDir()
 	first := write(t, filepath.Join(home, "duffy"), "client:\n  url: "+server.URL+"/api/v1\n  auth: {name: file, key: file-key}\n")
 	second := write(t, t.TempDir(), "metaclient:\n  usermap: {a: b}\nclient:\n  auth: {key: second-key}\n")
+	keyFile := write(t, t.TempDir(), "key-of-file\n")
+	third := write(t, t.TempDir(), "client:\n  url: "+server.URL+"\n  auth: {name: file, key-file: "+keyFile+"}\n")
 	byDefault := []string{"XDG_CONFIG_HOME=" + home}
 
 	for _, tt := range []struct {
@@ -99,6 +102,8 @@ func testSettings(t *testing.T, program string) {
 			[]string{"request-session", "--url", server.URL, "--auth-name=flag", "--auth-key=flag-key", "pool=small,quantity=2"},
 			"POST /sessions as flag flag-key",
 		},
+		{nil, []string{"-c", third, "list-pools"}, "GET /pools as file key-of-file"},
+		{nil, []string{"-c", third, "--auth-key-file", "-", "list-pools"}, "GET /pools as file key-of-stdin"},
 	} {
 		code, stdout, stderr := run(t, program, tt.env, tt.args...)
 		require.Zero(t, code, stderr)
@@ -155,7 +160,7 @@ func testCompletion(t *testing.T, program string) {
 
 	for line, want := range map[string][]string{
 		"duffy-client show-":                      {"show-session", "show-pool"},
-		"duffy-client -c x.yaml list-pools --au":  {"--auth-name", "--auth-key"},
+		"duffy-client -c x.yaml list-pools --au":  {"--auth-name", "--auth-key", "--auth-key-file"},
 		"duffy-client completion ":                {"bash", "zsh", "fish"},
 		"duffy-client request-session pool=small": {""},
 	} {

@@ -105,14 +105,27 @@ type createTenantCmd struct {
 	NodeQuota          quotaFlag    `help:"How many nodes the tenant can use at a time, or none for the default." placeholder:"N|none"`
 	SessionLifetime    lifetimeFlag `help:"How long sessions of the tenant live, or none for the default." placeholder:"DURATION|none"`
 	SessionLifetimeMax lifetimeFlag `help:"How long they can be extended to, or none for the default." placeholder:"DURATION|none"`
+	SSHKeyFile         string       `aliases:"key-file" help:"File with its ssh key, or - for standard input, instead of the argument." placeholder:"FILE"`
 	Name               string       `arg:"" help:"Name of the tenant."`
-	SSHKey             string       `arg:"" help:"Its ssh key, as in an authorized_keys file."`
+	SSHKey             string       `arg:"" optional:"" help:"Its ssh key, as in an authorized_keys file."`
+}
+
+// Validate implements kong's hook of that name.
+func (c *createTenantCmd) Validate() error {
+	if c.SSHKey == "" && c.SSHKeyFile == "" {
+		return errors.New(`expected "<ssh-key>", or --ssh-key-file`)
+	}
+	return nil
 }
 
 func (c *createTenantCmd) Run(ctx context.Context, p *program) error {
+	sshKey := secretFlag{"SSH-KEY", c.SSHKey, "--ssh-key-file", c.SSHKeyFile}
+	if err := p.readSecrets(&sshKey); err != nil {
+		return err
+	}
 	return p.about(ctx, c.Name, func(d *duffy.Duffy) error {
 		_, key, err := d.Tenants.Create(ctx, tenant.Tenant{
-			Name: c.Name, SSHKey: c.SSHKey, IsAdmin: c.IsAdmin, NodeQuota: c.NodeQuota.value,
+			Name: c.Name, SSHKey: sshKey.value, IsAdmin: c.IsAdmin, NodeQuota: c.NodeQuota.value,
 			SessionLifetime: c.SessionLifetime.value, SessionLifetimeMax: c.SessionLifetimeMax.value,
 		})
 		if err != nil {
@@ -149,7 +162,9 @@ func (c *retireTenantCmd) Run(ctx context.Context, p *program) error {
 
 type updateTenantCmd struct {
 	SSHKey             string       `help:"New ssh key." placeholder:"KEY"`
-	APIKey             string       `help:"New primary API key, or reset for a random one." placeholder:"UUID|reset"`
+	SSHKeyFile         string       `help:"File with the new ssh key, or - for standard input." placeholder:"FILE"`
+	APIKey             string       `help:"New primary API key, or reset for a random one; other users of this machine can see it here, but not in a file." placeholder:"UUID|reset"`
+	APIKeyFile         string       `help:"File with the new primary API key, or - for standard input." placeholder:"FILE"`
 	IsAdmin            *bool        `negatable:"" help:"Make the tenant an administrator, or no longer."`
 	NodeQuota          quotaFlag    `help:"How many nodes the tenant can use at a time, or none for the default." placeholder:"N|none"`
 	SessionLifetime    lifetimeFlag `help:"How long sessions of the tenant live, or none for the default." placeholder:"DURATION|none"`
@@ -158,7 +173,12 @@ type updateTenantCmd struct {
 }
 
 func (c *updateTenantCmd) Run(ctx context.Context, p *program) error {
-	u, err := c.update()
+	sshKey := secretFlag{"--ssh-key", c.SSHKey, "--ssh-key-file", c.SSHKeyFile}
+	apiKey := secretFlag{"--api-key", c.APIKey, "--api-key-file", c.APIKeyFile}
+	if err := p.readSecrets(&sshKey, &apiKey); err != nil {
+		return err
+	}
+	u, err := c.update(sshKey.value, apiKey.value)
 	if err != nil {
 		return err
 	}
@@ -188,17 +208,17 @@ func (c *updateTenantCmd) Run(ctx context.Context, p *program) error {
 	})
 }
 
-func (c *updateTenantCmd) update() (u tenant.Update, err error) {
+func (c *updateTenantCmd) update(sshKey, apiKey string) (u tenant.Update, err error) {
 	u.IsAdmin = c.IsAdmin
-	if c.SSHKey != "" {
-		u.SSHKey = &c.SSHKey
+	if sshKey != "" {
+		u.SSHKey = &sshKey
 	}
-	switch c.APIKey {
+	switch apiKey {
 	case "":
 	case "reset":
 		u.ResetAPIKey = true
 	default:
-		key, err := uuid.Parse(c.APIKey)
+		key, err := uuid.Parse(apiKey)
 		if err != nil {
 			return u, errors.New("--api-key: expected a UUID or reset")
 		}

@@ -23,6 +23,7 @@ type program struct {
 	LogLevel logLevel `name:"loglevel" short:"l" help:"Least level to log: trace, debug, info, warning, error or critical." placeholder:"LEVEL"`
 	Config   []string `name:"config" short:"c" sep:"none" help:"Configuration files or directories, instead of the default ones." placeholder:"FILE_OR_DIR"`
 
+	stdin          io.Reader // nil is the process's own
 	stdout, stderr io.Writer // text from elsewhere may be written to them as it is
 
 	rawStdout, rawStderr io.Writer // for what draws on a terminal

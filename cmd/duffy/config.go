@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/duffy-ci/duffy"
@@ -51,6 +52,10 @@ func (configCheckCmd) Run(ctx context.Context, p *program) error {
 	_, legacyErr := loadCertificates(files, "metaclient", c.Metaclient.TLS)
 	if err := errors.Join(appErr, legacyErr); err != nil {
 		return err
+	}
+	secrets := slices.Concat(serverFiles(c), tlsFiles(c.Metaclient.TLS), clientFiles(c.Client))
+	for _, err := range append(exposedConfig(files), exposedSecrets(secrets...)...) {
+		fmt.Fprintf(p.stderr, "WARNING: other users can get at a file: %v\n", err)
 	}
 	p.printf("OK.\nValidated configuration subkeys: %s\n", strings.Join(keys, ", "))
 	return nil

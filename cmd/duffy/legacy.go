@@ -28,6 +28,8 @@ func (c *serveLegacyCmd) Run(ctx context.Context, p *program) error {
 		metaclient.Dest = c.Dest
 	}
 	log := p.serviceLogger(ctx, files, metaclient.LogLevel)
+	warnOfExposed(ctx, log, exposedConfig(files)...)
+	warnOfExposed(ctx, log, exposedSecrets(tlsFiles(metaclient.TLS)...)...)
 	if len(metaclient.Usermap) == 0 {
 		log.WarnContext(ctx, "metaclient.usermap is empty: nobody can request nodes")
 	}
@@ -45,7 +47,7 @@ func (c *serveLegacyCmd) Run(ctx context.Context, p *program) error {
 
 // legacyAPI returns the legacy API over the REST API of this process, nil if it
 // is not configured.
-func (s *service) legacyAPI() (*legacyService, error) {
+func (s *service) legacyAPI(ctx context.Context) (*legacyService, error) {
 	if !slices.Contains(s.files.Keys(), "metaclient") {
 		return nil, nil
 	}
@@ -54,6 +56,7 @@ func (s *service) legacyAPI() (*legacyService, error) {
 		return nil, err
 	}
 	metaclient := s.files.Config().Metaclient
+	warnOfExposed(ctx, s.log, exposedSecrets(tlsFiles(metaclient.TLS)...)...)
 	certs, err := loadCertificates(s.files, "metaclient", metaclient.TLS)
 	if err != nil {
 		return nil, err

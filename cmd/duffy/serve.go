@@ -43,7 +43,7 @@ func (c *runCmd) Run(ctx context.Context, p *program) error {
 		return err
 	}
 	defer s.duffy.Close()
-	legacyAPI, err := s.legacyAPI()
+	legacyAPI, err := s.legacyAPI(ctx)
 	if err != nil {
 		return err
 	}
@@ -82,6 +82,8 @@ func (p *program) start(ctx context.Context, prepare func(context.Context, *duff
 		return nil, err
 	}
 	log := p.serviceLogger(ctx, files, files.Config().App.LogLevel)
+	warnOfExposed(ctx, log, exposedConfig(files)...)
+	warnOfExposed(ctx, log, exposedSecrets(serverFiles(files.Config())...)...)
 	cfg, err := p.loadConfig()
 	if err != nil {
 		return nil, err

@@ -14,6 +14,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"os"
 	"slices"
 	"strings"
 
@@ -21,6 +23,7 @@ import (
 
 	"github.com/duffy-ci/duffy/httpapi/client"
 	"github.com/duffy-ci/duffy/internal/foreign"
+	"github.com/duffy-ci/duffy/internal/secretfile"
 )
 
 // The exit status of errors that Run returns, see [kong.ExitCoder]. It is 1 for
@@ -35,6 +38,8 @@ type Settings struct {
 	URL  string // with the API's path, http://127.0.0.1:8080/api/v1
 	Name string // of the tenant
 	Key  string // the tenant's API key
+
+	KeyFile string // that has it in it, if Key is empty
 }
 
 // Command is a kong command with the client's commands below it, or the whole
@@ -44,15 +49,21 @@ type Settings struct {
 // A mistake in the arguments is a *[kong.ParseError]; Duffy 3 exits with status 2
 // then.
 type Command struct {
-	URL        string `env:"DUFFY_URL" placeholder:"URL" help:"Base URL of the Duffy API, such as http://host:8080/api/v1."`
-	AuthName   string `env:"DUFFY_AUTH_NAME" placeholder:"NAME" help:"Name of the tenant."`
-	AuthKey    string `env:"DUFFY_AUTH_KEY" placeholder:"KEY" help:"API key of the tenant; other users of this machine can see it here, but not in the environment."`
+	URL      string `env:"DUFFY_URL" placeholder:"URL" help:"Base URL of the Duffy API, such as http://host:8080/api/v1."`
+	AuthName string `env:"DUFFY_AUTH_NAME" placeholder:"NAME" help:"Name of the tenant."`
+	AuthKey  string `env:"DUFFY_AUTH_KEY" placeholder:"KEY" help:"API key of the tenant; other users of this machine can see it here, but not in the environment or in a file."`
+
+	AuthKeyFile string `placeholder:"FILE" help:"File with the API key of the tenant, or - for standard input."`
+
 	Format     format `default:"json" placeholder:"FORMAT" help:"How to print results: json, yaml or flat (shell assignments, one line a node or pool)."`
 	ExitStatus bool   `help:"Exit with status 3 if the API answers with an error."`
 
 	// Defaults returns the settings of the configuration. It is asked only if
 	// flags and environment leave something open; nil is no configuration.
 	Defaults func() (Settings, error) `kong:"-"`
+
+	// Stdin is read for the key if AuthKeyFile says so; nil is the process's own.
+	Stdin io.Reader `kong:"-"`
 
 	ListSessions   listSessions   `cmd:"" help:"List the tenant's active sessions."`
 	ShowSession    showSession    `cmd:"" help:"Show a session."`
@@ -107,14 +118,36 @@ func (c *Command) client() (*client.Client, error) {
 
 // settings are those of flags and environment, else of the configuration.
 func (c *Command) settings() (Settings, error) {
-	s := Settings{c.URL, c.AuthName, c.AuthKey}
-	if c.Defaults != nil && (s.URL == "" || s.Name == "" || s.Key == "") {
+	s := Settings{URL: c.URL, Name: c.AuthName, Key: c.AuthKey, KeyFile: c.AuthKeyFile}
+	if c.Defaults != nil && (s.URL == "" || s.Name == "" || s.Key == "" && s.KeyFile == "") {
 		d, err := c.Defaults()
 		if err != nil {
 			return Settings{}, err
 		}
-		s = Settings{cmp.Or(s.URL, d.URL), cmp.Or(s.Name, d.Name), cmp.Or(s.Key, d.Key)}
+		s.URL, s.Name = cmp.Or(s.URL, d.URL), cmp.Or(s.Name, d.Name)
+		if s.Key == "" && s.KeyFile == "" {
+			s.Key, s.KeyFile = d.Key, d.KeyFile
+		}
 	}
+	if err := s.missing(); err != nil {
+		return Settings{}, err
+	}
+	return s, s.readKey(cmp.Or[io.Reader](c.Stdin, os.Stdin))
+}
+
+// readKey reads the key's file. What was asked for by a flag wins over a key from
+// the environment.
+func (s *Settings) readKey(stdin io.Reader) (err error) {
+	if s.KeyFile != "" {
+		if s.Key, err = secretfile.Read(s.KeyFile, stdin); err != nil {
+			return fmt.Errorf("the tenant's key: %w", err)
+		}
+	}
+	return nil
+}
+
+// missing tells what neither flags nor environment nor configuration have.
+func (s *Settings) missing() error {
 	var missing []string
 	if s.URL == "" {
 		missing = append(missing, "the API's URL (--url, DUFFY_URL or client.url)")
@@ -122,13 +155,13 @@ func (c *Command) settings() (Settings, error) {
 	if s.Name == "" {
 		missing = append(missing, "the tenant's name (--auth-name, DUFFY_AUTH_NAME or client.auth.name)")
 	}
-	if s.Key == "" {
-		missing = append(missing, "the tenant's key (--auth-key, DUFFY_AUTH_KEY or client.auth.key)")
+	if s.Key == "" && s.KeyFile == "" {
+		missing = append(missing, "the tenant's key (--auth-key-file, --auth-key, DUFFY_AUTH_KEY, client.auth.key-file or client.auth.key)")
 	}
 	if missing != nil {
-		return Settings{}, fmt.Errorf("neither flags nor environment nor configuration have %s", strings.Join(missing, ", "))
+		return fmt.Errorf("neither flags nor environment nor configuration have %s", strings.Join(missing, ", "))
 	}
-	return s, nil
+	return nil
 }
 
 // errorDocument is how an error that the API answered with is printed: all that

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -26,6 +28,8 @@ func whoami(t *testing.T) string {
 // TestSettings cannot be parallel, because of the environment.
 func TestSettings(t *testing.T) {
 	url := whoami(t)
+	keyFile := filepath.Join(t.TempDir(), "key")
+	require.NoError(t, os.WriteFile(keyFile, []byte("of-file\n"), 0o600))
 	unused := func() (clientcli.Settings, error) {
 		return clientcli.Settings{}, errors.New("the configuration was asked")
 	}
@@ -55,6 +59,25 @@ func TestSettings(t *testing.T) {
 			env:      map[string]string{"DUFFY_AUTH_KEY": "2"},
 			defaults: configured(url),
 			want:     `{"name":"flag","key":"2"}`,
+		},
+		"file over environment": {
+			args:     []string{"--auth-key-file", keyFile},
+			env:      map[string]string{"DUFFY_AUTH_KEY": "2"},
+			defaults: configured(url),
+			want:     `{"name":"tenant","key":"of-file"}`,
+		},
+		"flag over file of the configuration": {
+			args: []string{"--auth-key", "1"},
+			defaults: func() (clientcli.Settings, error) {
+				return clientcli.Settings{URL: url, Name: "n", KeyFile: "/nonexistent"}, nil
+			},
+			want: `{"name":"n","key":"1"}`,
+		},
+		"file of the configuration": {
+			defaults: func() (clientcli.Settings, error) {
+				return clientcli.Settings{URL: url, Name: "n", KeyFile: keyFile}, nil
+			},
+			want: `{"name":"n","key":"of-file"}`,
 		},
 		"nothing is nothing": {
 			args:     []string{"--auth-name", "", "--auth-key="},
@@ -88,6 +111,7 @@ func TestSettingsMissing(t *testing.T) {
 		"all":                  {nil, empty, []string{"--url", "--auth-name", "--auth-key"}},
 		"no configuration":     {[]string{"--url", "http://127.0.0.1:1", "--auth-name", "n"}, nil, []string{"--auth-key"}},
 		"broken configuration": {nil, broken, []string{"duffy.yaml:3: unknown key"}},
+		"no file":              {[]string{"--url", "http://127.0.0.1:1", "--auth-name", "n", "--auth-key-file", "/nonexistent"}, nil, []string{"the tenant's key", "/nonexistent"}},
 		"bad URL":              {[]string{"--url", "nowhere", "--auth-name", "n", "--auth-key", "k"}, nil, []string{"nowhere"}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -23,6 +23,8 @@ type Client struct {
 	URL      string // of the API, with /api/v1
 	AuthName string
 	AuthKey  string
+
+	AuthKeyFile string // that has the key in it; at most one of the two is set
 }
 
 // App is the REST API's server.

@@ -47,7 +47,7 @@ func TestErrorsNameTheirPlace(t *testing.T) {
 
 		// keys that are not known
 		"ap: {}\n":                                               "1: ap: unknown key, expected one of client, app, metaclient, tasks, database, defaults, ssh, ansible, nodepools",
-		"client:\n  auth:\n    pass: x\n":                        "3: client.auth.pass: unknown key, expected one of name, key",
+		"client:\n  auth:\n    pass: x\n":                        "3: client.auth.pass: unknown key, expected one of name, key, key-file",
 		"client: {key: x}\n":                                     "1: client.key: unknown key, expected one of auth, url",
 		"app: {Host: x}\n":                                       "1: app.Host: unknown key, expected one of logging, retries, loglevel, host, port, anonymous-read, trusted-proxies, tls, shutdown-delay, metrics, limits",
 		"app: {retries: {no_attempts: 5}}\n":                     "1: app.retries.no_attempts: unknown key, expected one of " + retries,
@@ -78,6 +78,7 @@ func TestErrorsNameTheirPlace(t *testing.T) {
 		"app:\n  trusted-proxies: 10.0.0.1\n":                "2: app.trusted-proxies: expected a list, found a string",
 		"app:\n  trusted-proxies:\n  - 10.0.0.0/33\n":        `3: app.trusted-proxies.0: expected an address or a network like 192.0.2.0/24, found "10.0.0.0/33"`,
 		"app:\n  trusted-proxies: [::1, proxy]\n":            `2: app.trusted-proxies.1: expected an address or a network like 192.0.2.0/24, found "proxy"`,
+		"client:\n  auth:\n    key: k\n    key-file: f\n":    "4: client.auth.key-file: there is key, too: set one of them",
 		"app:\n  tls:\n    certificate: a\n":                 "2: app.tls: certificate and key belong together: set both",
 		"metaclient:\n  tls:\n    key: a\n":                  "2: metaclient.tls: certificate and key belong together: set both",
 		"app: {limits: {requests: 0}}\n":                     "1: app.limits.requests: expected a whole number from 1 to 2147483647, found 0",

@@ -18,6 +18,7 @@ import (
 type Files struct {
 	root   *value
 	config Config
+	files  []File
 }
 
 // Load reads files, and of directories the *.yaml and *.yml files in them,
@@ -27,16 +28,20 @@ func Load(paths ...string) (*Files, error) {
 	names, err := expand(paths)
 	errs := []error{err}
 	root := newMapping(place{})
+	var files []File
 	for _, name := range names {
 		docs, err := parseFile(name)
 		errs = append(errs, err)
+		file := File{Name: name}
 		for _, doc := range docs {
+			file.Secrets = file.Secrets || doc.hasSecrets(nil)
 			_, err := readConfig(doc)
 			if err == nil {
 				err = merge(root, doc, nil)
 			}
 			errs = append(errs, err)
 		}
+		files = append(files, file)
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
@@ -46,9 +51,12 @@ func Load(paths ...string) (*Files, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &Files{root, config}
+	f := &Files{root, config, files}
 	if config.Tasks.Queue == QueueAsynq && config.Tasks.Redis == "" {
 		return nil, f.At(errors.New("asynq works with Redis: set tasks.redis to its URL"), "tasks", "queue")
+	}
+	if config.Client.AuthKey != "" && config.Client.AuthKeyFile != "" {
+		return nil, f.At(errors.New("there is key, too: set one of them"), "client", "auth", "key-file")
 	}
 	for section, tls := range map[string]TLS{"app": config.App.TLS, "metaclient": config.Metaclient.TLS} {
 		if (tls.Certificate == "") != (tls.Key == "") {

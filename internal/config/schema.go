@@ -52,6 +52,8 @@ func readClient(s *section) Client {
 		URL:      s.url("url", "", "http", "https"),
 		AuthName: auth.text("name", ""),
 		AuthKey:  auth.text("key", ""),
+
+		AuthKeyFile: auth.text("key-file", ""),
 	}
 }
 
