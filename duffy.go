@@ -229,6 +229,11 @@ func (d *Duffy) Work(ctx context.Context) error {
 		}
 		return err
 	}
+	for _, b := range d.backends {
+		if cleaner, ok := b.(backend.Cleaner); ok {
+			cleaner.CleanUp(ctx)
+		}
+	}
 	var mux queue.Mux
 	d.Pools.Handle(&mux)
 	d.Sessions.Handle(&mux)

@@ -51,6 +51,15 @@ type Prober interface {
 	Probe(ctx context.Context, pool Pool) error
 }
 
+// A Cleaner is a Backend that may leave something behind on this machine when its
+// process is killed.
+type Cleaner interface {
+	// CleanUp removes what processes that are no more left behind, and nothing of
+	// those that live. It is called when a process begins to work, and tells the
+	// log what fails.
+	CleanUp(ctx context.Context)
+}
+
 // A Contextualizer gives a tenant access to nodes. Its methods may run
 // concurrently for different nodes, and are idempotent. They stop when ctx ends.
 type Contextualizer interface {

@@ -61,11 +61,11 @@ func (b *Backend) run(ctx context.Context, req backend.Request, s settings, p *p
 // runWith runs a playbook with a file of variables. args are those for
 // ansible-playbook that name the playbook.
 func (b *Backend) runWith(ctx context.Context, logger *slog.Logger, topdir string, vars []byte, args ...string) ([]any, error) {
-	dir, err := os.MkdirTemp("", "duffy-ansible-") // only Duffy's user can look into it
+	dir, remove, err := makeRunDir()
 	if err != nil {
 		return nil, err
 	}
-	defer os.RemoveAll(dir)
+	defer remove()
 	if err := prepare(dir, vars); err != nil {
 		return nil, err
 	}
