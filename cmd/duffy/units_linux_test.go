@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -15,7 +16,8 @@ import (
 
 const (
 	units         = "../../packaging/systemd"
-	unitsExposure = "30" // at most, in tenths of the measure of systemd-analyze
+	legacyDir     = "/etc/duffy-legacy" // where the legacy API has its configuration
+	unitsExposure = "21"                // at most, in tenths of the measure of systemd-analyze
 )
 
 var unitNames = []string{"duffy-app", "duffy-metaclient", "duffy-tasks"}
@@ -38,7 +40,11 @@ func TestUnits(t *testing.T) {
 		} {
 			t.Run(unit+" "+name, func(t *testing.T) {
 				t.Parallel()
-				s := startServing(t, commandLine(t, unit, env)...)
+				args := commandLine(t, unit, env)
+				if i := slices.Index(args, legacyDir); i >= 0 {
+					args[i] = filepath.Dir(file)
+				}
+				s := startServing(t, args...)
 				require.Eventually(t, func() bool {
 					return strings.Contains(s.stdout.String()+s.stderr.String(), tt.says)
 				}, time.Minute, 10*time.Millisecond, "%s", &s.stderr)
@@ -88,12 +94,34 @@ func TestUnitsAreSound(t *testing.T) {
 		text := strings.ReplaceAll(readUnit(t, unit), "/usr/local/bin/duffy", program) // which has to exist
 		require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
 		files = append(files, file)
+		if dropIn, err := os.ReadFile(filepath.Join(units, "one-user", unit+".conf")); err == nil {
+			file := filepath.Join(dir, "one-user", unit+".service")
+			require.NoError(t, os.MkdirAll(file+".d", 0o700))
+			require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
+			text := strings.ReplaceAll(string(dropIn), "/usr/local/bin/duffy", program)
+			require.NoError(t, os.WriteFile(filepath.Join(file+".d", unit+".conf"), []byte(text), 0o600))
+			files = append(files, file)
+		}
 	}
+	require.Len(t, files, len(unitNames)+2)
 	out, err := exec.Command("systemd-analyze", append([]string{"verify", "--man=no"}, files...)...).CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	require.Empty(t, string(out))
 	for _, file := range files {
 		out, err := exec.Command("systemd-analyze", "security", "--offline=true", "--threshold="+unitsExposure, file).CombinedOutput()
 		require.NoError(t, err, "%s", out)
+	}
+}
+
+// TestUnitsKeepOut has no unit write to homes, or make files for others.
+func TestUnitsKeepOut(t *testing.T) {
+	t.Parallel()
+	for _, unit := range unitNames {
+		text := readUnit(t, unit)
+		require.Contains(t, text, "\nUMask=0077\n", unit)
+		require.Contains(t, text, "\nProtectSystem=strict\n", unit)
+		require.Regexp(t, `(?m)^ProtectHome=(true|read-only)$`, text, unit)
+		require.NotRegexp(t, `(?m)^(ReadWritePaths|BindPaths)=`, text, unit)
+		require.Equal(t, unit == "duffy-tasks", strings.Contains(text, "\nStateDirectory="), "%s writes to /var/lib/duffy", unit)
 	}
 }
