@@ -17,7 +17,7 @@ func (f *Files) Files() []File { return slices.Clone(f.files) }
 
 var (
 	// secretURL is one with a password in it.
-	secretURL = regexp.MustCompile(`://[^/@\s]*:[^/@\s]+@|[?&]password=.`)
+	secretURL = regexp.MustCompile(`://[^/@\s]*:[^@\s]+@|[?&]password=.`)
 
 	// secretName is what secrets are called among variables of playbooks, whose
 	// meaning only these know.

@@ -28,6 +28,7 @@ func TestFilesWithSecrets(t *testing.T) {
 		"tasks: {locking: {url: 'redis://:s3cret@localhost'}}":                                  true,
 		"client: {auth: {key: s3cret}}":                                                         true,
 		"metaclient: {usermap: {s3cret: ci}}":                                                   true,
+		"database: {url: 'postgresql://duffy:s3/cret@localhost/duffy'}":                         true,
 		"nodepools: {abstract: {a: {mechanism: {ansible: {extra-vars: {API_TOKEN: s3cret}}}}}}": true,
 		"nodepools: {concrete: {a: {l: [{db_password: 5}]}}}":                                   true,
 		"client: {auth: {key: s3cret}}\n---\nclient: {auth: {key: ''}}":                         true,
