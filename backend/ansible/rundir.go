@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 )
 
@@ -54,8 +55,15 @@ func makeLock(dir string) (*os.File, error) {
 // goes down. They have secrets in them. Those of living processes stay, and so does
 // what other users have put beside them under such names.
 func (b *Backend) CleanUp(ctx context.Context) {
-	dirs, _ := filepath.Glob(filepath.Join(os.TempDir(), runDirPrefix+"*")) // it fails for bad patterns only
-	for _, dir := range dirs {
+	entries, err := os.ReadDir(os.TempDir())
+	if err != nil {
+		b.logger.WarnContext(ctx, "cannot look for directories of playbooks whose process was killed", "error", err)
+	}
+	for _, entry := range entries {
+		if !strings.HasPrefix(entry.Name(), runDirPrefix) {
+			continue
+		}
+		dir := filepath.Join(os.TempDir(), entry.Name())
 		removed, err := removeAbandoned(dir)
 		switch {
 		case err != nil:
