@@ -101,11 +101,11 @@ func (b *Backend) tryProgram(ctx context.Context, topdir string) error {
 	if err != nil {
 		return err
 	}
-	dir, err := os.MkdirTemp("", "duffy-ansible-")
+	dir, remove, err := makeRunDir()
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer remove()
 	playbook := filepath.Join(dir, probeName)
 	if err := os.WriteFile(playbook, probePlaybook, 0o600); err != nil {
 		return err

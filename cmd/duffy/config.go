@@ -38,9 +38,6 @@ func (configCheckCmd) Run(ctx context.Context, p *program) error {
 	if err := cfg.ProbePools(ctx, duffy.Options{}); err != nil {
 		return err
 	}
-	for _, warning := range cfg.Warnings(duffy.Options{}) {
-		fmt.Fprintf(p.stderr, "duffy: warning: %v\n", warning)
-	}
 	if _, err := p.newQueue(cfg, nil); err != nil {
 		return err
 	}
@@ -54,8 +51,8 @@ func (configCheckCmd) Run(ctx context.Context, p *program) error {
 		return err
 	}
 	secrets := slices.Concat(serverFiles(c), tlsFiles(c.Metaclient.TLS), clientFiles(c.Client))
-	for _, err := range append(exposedConfig(files), exposedSecrets(secrets...)...) {
-		fmt.Fprintf(p.stderr, "WARNING: other users can get at a file: %v\n", err)
+	for _, warning := range slices.Concat(cfg.Warnings(duffy.Options{}), exposedConfig(files), exposedSecrets(secrets...)) {
+		fmt.Fprintf(p.stderr, "duffy: warning: %v\n", warning)
 	}
 	p.printf("OK.\nValidated configuration subkeys: %s\n", strings.Join(keys, ", "))
 	return nil
