@@ -26,10 +26,12 @@ var packages = map[string]string{
 	"internal/duration":   "",
 	"internal/fault":      "",
 	"internal/jinja":      "",
-	"internal/foreign":    "backend",
+	"internal/foreign":    "",
 	"internal/secretfile": "",
 	"internal/config":     "internal/duration",
 	"internal/db":         "",
+
+	"internal/foreign/seam": "backend internal/foreign",
 
 	"backend/ansible":  "backend internal/jinja",
 	"backend/ssh":      "backend",
@@ -38,8 +40,8 @@ var packages = map[string]string{
 	"queue/asynqqueue": "queue",
 
 	"tenant":  "internal/db internal/fault",
-	"pool":    "backend internal/db internal/duration internal/fault internal/foreign internal/jinja queue",
-	"session": "backend internal/db internal/fault internal/foreign pool queue tenant",
+	"pool":    "backend internal/db internal/duration internal/fault internal/foreign internal/foreign/seam internal/jinja queue",
+	"session": "backend internal/db internal/fault internal/foreign/seam pool queue tenant",
 
 	"httpapi/apiv1": "",
 	"httpapi":       "httpapi/apiv1 internal/db internal/duration internal/fault pool session tenant",

@@ -260,16 +260,17 @@ func (d *Duffy) reconcile(ctx context.Context) {
 	}
 	tick := time.NewTicker(every)
 	defer tick.Stop()
+	lease := d.Pools.Lease()
 	var lastSeen, inTouchSince time.Time
 	for ctx.Err() == nil {
-		if err := d.ping(ctx, every); err != nil {
+		if err := d.ping(ctx, lease/3); err != nil {
 			d.log.WarnContext(ctx, "cannot reach the database", "err", err)
 		} else {
-			if time.Since(lastSeen) > 2*every {
+			if time.Since(lastSeen) > max(2*every, lease*2/3) {
 				inTouchSince = time.Now()
 			}
 			lastSeen = time.Now()
-			takeOver := time.Since(inTouchSince) > d.Pools.Lease()*2/3
+			takeOver := time.Since(inTouchSince) > lease*2/3
 			err := errors.Join(d.Sessions.Reconcile(ctx, takeOver), d.Pools.Reconcile(ctx, takeOver))
 			if err != nil && ctx.Err() == nil {
 				d.log.WarnContext(ctx, "cannot reconcile", "err", err)

@@ -40,7 +40,6 @@ var linked = map[string]linkedModule{
 	"github.com/modern-go/reflect2":       {"github.com/nikolalohinski/gonja/v2", "archived; below json-iterator"},
 	"github.com/munnerz/goautoneg":        {"github.com/prometheus/client_golang", "reads Accept headers of scrapes, done; Prometheus and Kubernetes share it"},
 	"github.com/pkg/errors":               {"github.com/nikolalohinski/gonja/v2", "archived as done: wraps errors"},
-	"github.com/prometheus/client_model":  {by: "github.com/prometheus/client_golang"},
 	"github.com/prometheus/common":        {by: "github.com/prometheus/client_golang"},
 	"github.com/prometheus/procfs":        {by: "github.com/prometheus/client_golang"},
 	"github.com/puzpuzpuz/xsync/v3":       {by: "github.com/uptrace/bun"},

@@ -10,6 +10,7 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/duffy-ci/duffy/backend"
+	"github.com/duffy-ci/duffy/internal/foreign/seam"
 )
 
 // provision runs a pool's backend for those nodes of j that are provisioning and
@@ -59,7 +60,7 @@ func (s *Service) run(ctx context.Context, c *Config, pool string, nodes []*Node
 	for _, n := range nodes {
 		req.Nodes = append(req.Nodes, n.ForBackend())
 	}
-	got, err := call(b, ctx, req)
+	got, err := call(seam.Backend(b), ctx, req)
 	if err != nil && errors.Is(context.Cause(ctx), errTimeLimit) {
 		err = fmt.Errorf("%w of %s: %w", errTimeLimit, limit(c), err)
 	}

@@ -13,7 +13,7 @@ import (
 	"github.com/duffy-ci/duffy/backend"
 	"github.com/duffy-ci/duffy/internal/db"
 	"github.com/duffy-ci/duffy/internal/fault"
-	"github.com/duffy-ci/duffy/internal/foreign"
+	"github.com/duffy-ci/duffy/internal/foreign/seam"
 	"github.com/duffy-ci/duffy/queue"
 )
 
@@ -69,12 +69,7 @@ func New(db *bun.DB, queue queue.Inserter, cfg ServiceConfig) *Service {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	cfg.Contextualizer = foreign.Contextualizer(cfg.Contextualizer)
-	backends := make(map[string]backend.Backend, len(cfg.Backends))
-	for name, b := range cfg.Backends {
-		backends[name] = foreign.Backend(b)
-	}
-	cfg.Backends = backends
+	cfg.Contextualizer = seam.Contextualizer(cfg.Contextualizer)
 	return &Service{db: db, queue: queue, cfg: cfg, log: cfg.Logger, metrics: newMetrics(cfg.Metrics, cfg.Pools)}
 }
 

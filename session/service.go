@@ -17,7 +17,7 @@ import (
 	"github.com/duffy-ci/duffy/backend"
 	"github.com/duffy-ci/duffy/internal/db"
 	"github.com/duffy-ci/duffy/internal/fault"
-	"github.com/duffy-ci/duffy/internal/foreign"
+	"github.com/duffy-ci/duffy/internal/foreign/seam"
 	"github.com/duffy-ci/duffy/pool"
 	"github.com/duffy-ci/duffy/queue"
 	"github.com/duffy-ci/duffy/tenant"
@@ -75,7 +75,7 @@ func New(db *bun.DB, queue queue.Inserter, tenants *tenant.Service, pools *pool.
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	cfg.Contextualizer = foreign.Contextualizer(cfg.Contextualizer)
+	cfg.Contextualizer = seam.Contextualizer(cfg.Contextualizer)
 	return &Service{db, queue, tenants, pools, cfg, cfg.Logger, newMetrics(cfg.Metrics, pools.Pools())}
 }
 

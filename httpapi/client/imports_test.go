@@ -14,16 +14,14 @@ func TestClientsLinkNoServer(t *testing.T) {
 	t.Parallel()
 	const (
 		module = "github.com/duffy-ci/duffy/"
-		// What completes command lines in a shell.
-		completion = " internal/completion github.com/jotaen/kong-completion github.com/posener/complete" +
-			" github.com/riywo/loginshell github.com/hashicorp/go-multierror github.com/hashicorp/errwrap"
-		cli = "httpapi/client httpapi/apiv1 github.com/alecthomas/kong go.yaml.in/yaml/v4 golang.org/x/term golang.org/x/sys"
+		cli    = "httpapi/client httpapi/apiv1 github.com/alecthomas/kong go.yaml.in/yaml/v4 golang.org/x/term golang.org/x/sys " +
+			"internal/foreign internal/secretfile"
 	)
 	for of, allowed := range map[string]string{
 		"httpapi/apiv1":      "",
 		"httpapi/client":     "httpapi/apiv1",
 		"internal/clientcli": cli,
-		"cmd/duffy-client":   cli + completion + " internal/clientcli internal/config internal/duration",
+		"cmd/duffy-client":   cli + " internal/clientcli internal/completion internal/config internal/duration",
 		"examples/client":    "httpapi/client httpapi/apiv1",
 	} {
 		out, err := exec.Command("go", "list", "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", module+of).Output()

@@ -2,7 +2,6 @@ package foreign_test
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,7 +13,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/duffy-ci/duffy/backend"
 	"github.com/duffy-ci/duffy/internal/foreign"
 )
 
@@ -125,47 +123,6 @@ func TestAddress(t *testing.T) {
 	} {
 		require.Equal(t, wanted, foreign.Address(address), address)
 	}
-}
-
-// said is a backend, and a contextualizer, that say hostile things.
-type said struct{ text string }
-
-func (s said) Provision(_ context.Context, req backend.Request) ([]backend.Node, error) {
-	n := req.Nodes[0]
-	n.Hostname, n.IPAddr = s.text, s.text
-	n.Provision = map[string]any{s.text: []any{s.text, map[string]any{s.text: s.text}}, "number": json.Number("1e5")}
-	return []backend.Node{n}, errors.New(s.text)
-}
-
-func (s said) Deprovision(ctx context.Context, req backend.Request) ([]backend.Node, error) {
-	return s.Provision(ctx, req)
-}
-
-func (s said) Contextualize(context.Context, backend.Node, string) error { return errors.New(s.text) }
-
-func (s said) Decontextualize(context.Context, backend.Node) error { return errors.New(s.text) }
-
-func TestSeams(t *testing.T) {
-	t.Parallel()
-	for _, raw := range hostile {
-		b, c := foreign.Backend(said{raw}), foreign.Contextualizer(said{raw})
-		req := backend.Request{Nodes: []backend.Node{{ID: 1}}}
-		for _, call := range []func(context.Context, backend.Request) ([]backend.Node, error){b.Provision, b.Deprovision} {
-			nodes, err := call(t.Context(), req)
-			requireHarmless(t, err.Error())
-			requireHarmless(t, nodes[0].Hostname)
-			require.LessOrEqual(t, utf8.RuneCountInString(nodes[0].Hostname), 253)
-			require.Empty(t, nodes[0].IPAddr)
-			stored, err := json.Marshal(nodes[0].Provision)
-			require.NoError(t, err)
-			require.NotContains(t, string(stored), `\u0000`)
-			require.Less(t, len(stored), 2<<20)
-			require.Equal(t, json.Number("1e5"), nodes[0].Provision["number"])
-		}
-		requireHarmless(t, c.Contextualize(t.Context(), backend.Node{}, "key").Error())
-		requireHarmless(t, c.Decontextualize(t.Context(), backend.Node{}).Error())
-	}
-	require.Nil(t, foreign.Contextualizer(nil))
 }
 
 func FuzzWriter(f *testing.F) {

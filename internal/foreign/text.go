@@ -2,9 +2,9 @@
 // backend, a playbook, a DNS server or a client. Such text is hostile until it is
 // escaped for the place that it goes to.
 //
-// [Backend] and [Contextualizer] are where text of machines comes in: nothing behind
-// them sees it as it was. [LogHandler] and [Writer] are in front of the log and of
-// the terminal, for text that comes in elsewhere.
+// Package seam is where text of machines comes in: nothing behind it sees that as it
+// was. [LogHandler] and [Writer] are in front of the log and of the terminal, for
+// text that comes in elsewhere.
 package foreign
 
 import (

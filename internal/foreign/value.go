@@ -68,6 +68,10 @@ func Hostname(name string) string {
 	return name
 }
 
+// Name returns what a backend calls a machine, which need not be a name in DNS, as a
+// line of the same length at most.
+func Name(name string) string { return first(hostnameMax, Line(name).String()) }
+
 var zone = regexp.MustCompile(`^[A-Za-z0-9_.-]*$`)
 
 // Address returns an IP address in its one spelling, or nothing if it is not one.

@@ -1,47 +1,43 @@
-package foreign
+// Package seam cleans what backends and contextualizers say, see
+// [github.com/duffy-ci/duffy/internal/foreign].
+package seam
 
 import (
 	"context"
 
 	"github.com/duffy-ci/duffy/backend"
+	"github.com/duffy-ci/duffy/internal/foreign"
 )
 
 // Backend returns b with errors that are escaped and nodes that can be stored, see
-// [Error] and [Data]. A node whose address is not an IP address has none, and its
-// name is of a bounded length. Of the optional interfaces only [backend.Keeper] is
-// kept.
+// [foreign.Error] and [foreign.Data]. A node whose address is not an IP address has none, and its
+// name is of a bounded length. Optional interfaces of b are not kept.
 func Backend(b backend.Backend) backend.Backend { return cleanBackend{b} }
 
 type cleanBackend struct{ inner backend.Backend }
 
 func (b cleanBackend) Provision(ctx context.Context, req backend.Request) ([]backend.Node, error) {
 	nodes, err := b.inner.Provision(ctx, req)
-	return cleanNodes(nodes), Error(err)
+	return cleanNodes(nodes), foreign.Error(err)
 }
 
 func (b cleanBackend) Deprovision(ctx context.Context, req backend.Request) ([]backend.Node, error) {
 	nodes, err := b.inner.Deprovision(ctx, req)
-	return cleanNodes(nodes), Error(err)
-}
-
-// Keeps implements [backend.Keeper]. Backends that are none keep nothing.
-func (b cleanBackend) Keeps(pool backend.Pool) bool {
-	keeper, ok := b.inner.(backend.Keeper)
-	return ok && keeper.Keeps(pool)
+	return cleanNodes(nodes), foreign.Error(err)
 }
 
 func cleanNodes(nodes []backend.Node) []backend.Node {
 	cleaned := make([]backend.Node, len(nodes))
 	for i, n := range nodes {
-		n.Hostname = first(hostnameMax, Line(n.Hostname).String())
-		n.IPAddr = Address(n.IPAddr)
-		n.Provision = Data(n.Provision)
+		n.Hostname = foreign.Name(n.Hostname)
+		n.IPAddr = foreign.Address(n.IPAddr)
+		n.Provision = foreign.Data(n.Provision)
 		cleaned[i] = n
 	}
 	return cleaned
 }
 
-// Contextualizer returns c with errors that are escaped, see [Error], or nil if c is
+// Contextualizer returns c with errors that are escaped, see [foreign.Error], or nil if c is
 // nil. It is a [backend.Inspector] if c is one.
 func Contextualizer(c backend.Contextualizer) backend.Contextualizer {
 	switch inspector, ok := c.(backend.Inspector); {
@@ -56,11 +52,11 @@ func Contextualizer(c backend.Contextualizer) backend.Contextualizer {
 type cleanContextualizer struct{ inner backend.Contextualizer }
 
 func (c cleanContextualizer) Contextualize(ctx context.Context, node backend.Node, sshKey string) error {
-	return Error(c.inner.Contextualize(ctx, node, sshKey))
+	return foreign.Error(c.inner.Contextualize(ctx, node, sshKey))
 }
 
 func (c cleanContextualizer) Decontextualize(ctx context.Context, node backend.Node) error {
-	return Error(c.inner.Decontextualize(ctx, node))
+	return foreign.Error(c.inner.Decontextualize(ctx, node))
 }
 
 type cleanInspector struct {
@@ -70,5 +66,5 @@ type cleanInspector struct {
 
 func (c cleanInspector) Inspect(ctx context.Context, node backend.Node) (backend.Inspection, error) {
 	seen, err := c.inspector.Inspect(ctx, node)
-	return seen, Error(err)
+	return seen, foreign.Error(err)
 }
