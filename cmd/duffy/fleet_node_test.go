@@ -5,7 +5,6 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"fmt"
-	"io"
 	"net"
 	"strings"
 	"testing"
@@ -18,6 +17,13 @@ import (
 // that every script went well and proves it, but runs none. It returns its port.
 func welcome(t testing.TB) (port int) {
 	t.Helper()
+	cfg := openServer(t)
+	return listenEverywhere(t, func(conn net.Conn) { attend(conn, cfg, prove) })
+}
+
+// openServer is an SSH server that everybody may log in to.
+func openServer(t testing.TB) *ssh.ServerConfig {
+	t.Helper()
 	_, private, err := ed25519.GenerateKey(rand.Reader)
 	require.NoError(t, err)
 	signer, err := ssh.NewSignerFromSigner(private)
@@ -26,6 +32,13 @@ func welcome(t testing.TB) (port int) {
 		return nil, nil
 	}}
 	cfg.AddHostKey(signer)
+	return cfg
+}
+
+// listenEverywhere has all addresses of this machine answer connections at a port,
+// until the test ends.
+func listenEverywhere(t testing.TB, answer func(net.Conn)) (port int) {
+	t.Helper()
 	l, err := net.Listen("tcp4", "0.0.0.0:0")
 	require.NoError(t, err)
 	t.Cleanup(func() { l.Close() })
@@ -35,13 +48,15 @@ func welcome(t testing.TB) (port int) {
 			if err != nil {
 				return
 			}
-			go attend(conn, cfg)
+			go answer(conn)
 		}
 	}()
 	return l.Addr().(*net.TCPAddr).Port
 }
 
-func attend(conn net.Conn, cfg *ssh.ServerConfig) {
+// attend serves a client of SSH, whose commands are run by a function that returns
+// their exit status.
+func attend(conn net.Conn, cfg *ssh.ServerConfig, run func(ssh.Channel) (status uint32)) {
 	defer conn.Close()
 	_, channels, requests, err := ssh.NewServerConn(conn, cfg)
 	if err != nil {
@@ -57,8 +72,8 @@ func attend(conn net.Conn, cfg *ssh.ServerConfig) {
 			for r := range requests {
 				_ = r.Reply(r.Type == "exec", nil)
 				if r.Type == "exec" {
-					prove(channel)
-					_, _ = channel.SendRequest("exit-status", false, ssh.Marshal(struct{ Status uint32 }{}))
+					status := run(channel)
+					_, _ = channel.SendRequest("exit-status", false, ssh.Marshal(struct{ Status uint32 }{status}))
 					channel.Close()
 				}
 			}
@@ -67,7 +82,7 @@ func attend(conn net.Conn, cfg *ssh.ServerConfig) {
 }
 
 // prove reads a script and answers as a node that ran it and has no keys of its own.
-func prove(script io.ReadWriter) {
+func prove(script ssh.Channel) (status uint32) {
 	words := map[string]string{}
 	lines := bufio.NewScanner(script)
 	for lines.Scan() {
@@ -78,4 +93,5 @@ func prove(script io.ReadWriter) {
 	}
 	mark := words["nonce"] + words["proof"]
 	_, _ = fmt.Fprintf(script, "\n%s has\n\n%s ends\n", mark, mark)
+	return 0
 }

@@ -59,54 +59,6 @@ func sshString(text string) []byte {
 	return append(binary.BigEndian.AppendUint32(nil, uint32(len(text))), text...)
 }
 
-// talkAfterLogin lets anybody in and fails every command with a text.
-func talkAfterLogin(conn net.Conn, hostKey ssh.Signer, text string) {
-	defer conn.Close()
-	config := &ssh.ServerConfig{NoClientAuth: true, PublicKeyCallback: func(ssh.ConnMetadata, ssh.PublicKey) (*ssh.Permissions, error) {
-		return nil, nil
-	}}
-	config.AddHostKey(hostKey)
-	_, channels, requests, err := ssh.NewServerConn(conn, config)
-	if err != nil {
-		return
-	}
-	go ssh.DiscardRequests(requests)
-	for channel := range channels {
-		session, requests, err := channel.Accept()
-		if err != nil {
-			return
-		}
-		go func() {
-			for request := range requests {
-				_ = request.Reply(true, nil)
-				if request.Type == "exec" {
-					_, _ = io.WriteString(session.Stderr(), text)
-					_, _ = session.SendRequest("exit-status", false, binary.BigEndian.AppendUint32(nil, 1))
-					_ = session.Close()
-				}
-			}
-		}()
-	}
-}
-
-// listenAs has nodes at all addresses of this machine answer connections at a port.
-func listenAs(t *testing.T, answer func(net.Conn)) (port int) {
-	t.Helper()
-	l, err := net.Listen("tcp", "0.0.0.0:0")
-	require.NoError(t, err)
-	t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go answer(conn)
-		}
-	}()
-	return l.Addr().(*net.TCPAddr).Port
-}
-
 const hostileProvision = `
 - hosts: localhost
   gather_facts: false
@@ -151,13 +103,17 @@ func TestHostileText(t *testing.T) {
 	}
 	_, private, err := ed25519.GenerateKey(nil)
 	require.NoError(t, err)
-	hostKey, err := ssh.NewSignerFromKey(private)
-	require.NoError(t, err)
 	key, err := ssh.MarshalPrivateKey(private, "")
 	require.NoError(t, err)
 	write("id", string(pem.EncodeToMemory(key)))
-	refusing := listenAs(t, func(c net.Conn) { disconnectBeforeLogin(c, hostileText(made, "disconnect")) })
-	talking := listenAs(t, func(c net.Conn) { talkAfterLogin(c, hostKey, hostileText(made, "output")) })
+	refusing := listenEverywhere(t, func(c net.Conn) { disconnectBeforeLogin(c, hostileText(made, "disconnect")) })
+	server := openServer(t)
+	talking := listenEverywhere(t, func(c net.Conn) {
+		attend(c, server, func(command ssh.Channel) (status uint32) {
+			_, _ = io.WriteString(command.Stderr(), hostileText(made, "output"))
+			return 1
+		})
+	})
 
 	port := freePort(t)
 	pool := `
