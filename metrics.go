@@ -15,9 +15,6 @@ import (
 	"github.com/duffy-ci/duffy/httpapi"
 )
 
-// scrapesMax limits how many scrapes are answered at once.
-const scrapesMax = 3
-
 // exportMetrics completes the metrics that services keep and hands all of them to
 // another registerer, if there is one. Metrics that name tenants join d.metrics only.
 func (d *Duffy) exportMetrics(to prometheus.Registerer) error {
@@ -53,7 +50,7 @@ func (d *Duffy) publicScrape() http.Handler {
 
 func scrape(metrics prometheus.Gatherer) http.Handler {
 	return promhttp.HandlerFor(&together{Gatherer: metrics}, promhttp.HandlerOpts{
-		ErrorHandling: promhttp.ContinueOnError, MaxRequestsInFlight: scrapesMax,
+		ErrorHandling: promhttp.ContinueOnError,
 	})
 }
 

@@ -1,10 +1,13 @@
 package httpapi
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"net/http"
 	"strings"
+	"time"
+	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -12,12 +15,20 @@ import (
 	"github.com/duffy-ci/duffy/tenant"
 )
 
-type tenantKey struct{}
+type callerKey struct{}
 
-// caller returns the tenant who logged in, or nil.
+// A login is a caller and when it was authenticated.
+type login struct {
+	caller *tenant.Caller
+	at     time.Time
+}
+
+// caller returns the tenant that logged in, or nil.
 func caller(ctx context.Context) *tenant.Tenant {
-	t, _ := ctx.Value(tenantKey{}).(*tenant.Tenant)
-	return t
+	if l, ok := ctx.Value(callerKey{}).(*login); ok {
+		return l.caller.Tenant
+	}
+	return nil
 }
 
 // admit is the huma middleware that finds out who calls operations that ask for
@@ -35,14 +46,19 @@ func (a *api) admit(ctx huma.Context, next func(huma.Context)) {
 
 func (a *api) enter(ctx huma.Context) (in context.Context, leave func(), err error) {
 	l, security, header := lineOf(ctx.Context()), ctx.Operation().Security, ctx.Header("Authorization")
+	of := requests
+	if isList(ctx.Operation()) {
+		of = lists
+	}
 	if len(security) == 0 || header == "" && len(security[0]) == 0 { // optional
-		return a.shares.stranger(ctx.Context(), network(l.from), a.shares.anonymous)
+		return a.shares.enter(ctx.Context(), holder{from: network(l.from), kind: of})
 	}
 	name, key, err := basicAuth(header)
 	if err != nil {
 		return ctx.Context(), nil, err
 	}
-	c, in, leave, err := a.login(ctx.Context(), name, key)
+	began := time.Now()
+	c, in, leave, err := a.login(ctx.Context(), name, key, of)
 	if err != nil {
 		return ctx.Context(), nil, err
 	}
@@ -51,34 +67,54 @@ func (a *api) enter(ctx huma.Context) (in context.Context, leave func(), err err
 		leave()
 		return ctx.Context(), nil, fault.Newf(fault.Forbidden, "Forbidden: the API key is read-only")
 	}
-	return context.WithValue(in, tenantKey{}, c.Tenant), leave, nil
+	return context.WithValue(in, callerKey{}, &login{c, began}), leave, nil
 }
 
 // login authenticates in the turn of the tenant, if the same was right before, and
 // else in that of logins from its address: those that fail, from wherever, cannot
 // use up what a tenant has.
-func (a *api) login(ctx context.Context, name, key string) (c *tenant.Caller, in context.Context, leave func(), err error) {
-	id, known := a.familiar.id(name, key)
+func (a *api) login(ctx context.Context, name, key string, of kind) (c *tenant.Caller, in context.Context, leave func(), err error) {
+	before, known := a.familiar.holder(name, key)
+	first := holder{from: network(lineOf(ctx).from), kind: logins}
 	if known {
-		in, leave, err = a.shares.tenant(ctx, id)
-	} else {
-		in, leave, err = a.shares.stranger(ctx, network(lineOf(ctx).from), a.shares.logins)
+		first = before
+		first.kind = of
 	}
-	if err != nil {
+	if in, leave, err = a.shares.enter(ctx, first); err != nil {
 		return nil, ctx, nil, err
 	}
 	c, err = a.authenticate(in, name, key)
-	if err == nil && known && c.ID == id {
-		return c, in, leave, nil
-	}
-	leave()
 	if err != nil {
+		leave()
 		a.familiar.forget(name, key)
 		return nil, ctx, nil, err
 	}
-	a.familiar.add(name, key, c.ID)
-	in, leave, err = a.shares.tenant(ctx, c.ID)
+	now := holder{tenant: c.ID, readOnly: c.ReadOnly()}
+	if known && now == before {
+		return c, in, leave, nil
+	}
+	leave()
+	a.familiar.add(name, key, now)
+	now.kind = of
+	in, leave, err = a.shares.enter(ctx, now)
 	return c, in, leave, err
+}
+
+// trusted is how long a caller is believed to be who it was when it logged in.
+const trusted = 100 * time.Millisecond
+
+// confirm looks once more whether the caller may act, if it took its time to send its
+// request: its key may have been taken away meanwhile.
+func (a *api) confirm(ctx context.Context) (context.Context, error) {
+	l, ok := ctx.Value(callerKey{}).(*login)
+	if !ok || time.Since(l.at) < trusted {
+		return ctx, nil
+	}
+	c, err := a.Tenants.Confirm(ctx, l.caller)
+	if err != nil {
+		return ctx, err
+	}
+	return context.WithValue(ctx, callerKey{}, &login{c, time.Now()}), nil
 }
 
 func (a *api) authenticate(ctx context.Context, name, key string) (*tenant.Caller, error) {
@@ -114,7 +150,7 @@ func basicAuth(header string) (name, key string, err error) {
 	}
 	plain, err := base64.StdEncoding.DecodeString(param)
 	name, key, ok := strings.Cut(string(plain), ":")
-	if err != nil || !ok {
+	if err != nil || !ok || !utf8.Valid(plain) || bytes.ContainsRune(plain, 0) {
 		return "", "", fault.Newf(fault.Unauthenticated, "Invalid authentication credentials")
 	}
 	return name, key, nil

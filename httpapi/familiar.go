@@ -15,24 +15,26 @@ const familiarMax = 4096
 // it is to have them checked, nothing else: they may be wrong by now.
 type familiar struct {
 	secret [sha256.Size]byte
-	ids    *lru.Cache[[sha256.Size]byte, int64]
+	whose  *lru.Cache[[sha256.Size]byte, holder]
 }
 
 func newFamiliar() *familiar {
-	ids, err := lru.New[[sha256.Size]byte, int64](familiarMax)
+	whose, err := lru.New[[sha256.Size]byte, holder](familiarMax)
 	if err != nil {
 		panic(err) // only for sizes below 1
 	}
-	f := &familiar{ids: ids}
+	f := &familiar{whose: whose}
 	rand.Read(f.secret[:])
 	return f
 }
 
-func (f *familiar) id(name, key string) (id int64, ok bool) { return f.ids.Get(f.digest(name, key)) }
+func (f *familiar) holder(name, key string) (h holder, ok bool) {
+	return f.whose.Get(f.digest(name, key))
+}
 
-func (f *familiar) add(name, key string, id int64) { f.ids.Add(f.digest(name, key), id) }
+func (f *familiar) add(name, key string, h holder) { f.whose.Add(f.digest(name, key), h) }
 
-func (f *familiar) forget(name, key string) { f.ids.Remove(f.digest(name, key)) }
+func (f *familiar) forget(name, key string) { f.whose.Remove(f.digest(name, key)) }
 
 // digest tells nothing of a key to those who read the memory of the process.
 func (f *familiar) digest(name, key string) (sum [sha256.Size]byte) {

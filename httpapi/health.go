@@ -10,9 +10,6 @@ import (
 // readyTimeout limits how long /readyz waits, in which nobody is told to come.
 const readyTimeout = 5 * time.Second
 
-// longestRest is how long an answer waits at most for the one before it.
-const longestRest = 100 * time.Millisecond
-
 // NewMonitor returns a handler for those who look after the process, without the
 // API: of /healthz, which tells that it lives, of /readyz, which tells that it can
 // answer requests, and of /metrics. Of cfg, Ready, Scrape and Logger count.

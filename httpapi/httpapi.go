@@ -59,12 +59,13 @@ type Config struct {
 }
 
 // A body of a request is read within this time and up to this size. The largest
-// known ones hold a tenant's ssh keys. That of a request for a session is smaller,
-// since checking what is wrong with its parts takes a hundred times as much memory.
+// known ones hold a tenant's ssh keys, or name a hundred pools; a change of a session is
+// small. What is in it takes a hundred times as much memory while it is read, and a
+// tenant may send as many as it has turns.
 const (
-	bodyTimeout       = 30 * time.Second
-	bodyMax           = 1 << 20
-	sessionRequestMax = 64 << 10
+	bodyTimeout      = 30 * time.Second
+	bodyMax          = 32 << 10
+	sessionChangeMax = 4 << 10
 )
 
 // answerTimeout is how long anything may take, even if the database hangs. A
@@ -176,7 +177,11 @@ func handle[I, O any](a *api, group huma.API, who access, op huma.Operation, fn 
 		op.Errors = append(op.Errors, http.StatusUnauthorized, http.StatusForbidden)
 	}
 	huma.Register(group, op, func(ctx context.Context, in *I) (*O, error) {
-		out, err := fn(ctx, in)
+		var out *O
+		ctx, err := a.confirm(ctx)
+		if err == nil {
+			out, err = fn(ctx, in)
+		}
 		if err != nil {
 			return nil, a.problem(ctx, err)
 		}

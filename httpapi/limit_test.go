@@ -46,7 +46,7 @@ func TestFailedLoginsAreLimited(t *testing.T) {
 			"detail": fmt.Sprintf("too many failed logins, try again in %d s", seconds),
 		}, a.body)
 	}
-	require.Equal(t, 429, s.from(t, "192.0.2.1", s.alice, "GET", "/api/v1/tenants", "").status)
+	require.Equal(t, 200, s.from(t, "192.0.2.1", s.alice, "GET", "/api/v1/tenants", "").status, "random keys cannot be guessed")
 	require.Equal(t, 200, s.from(t, "192.0.2.1", s.bob, "GET", "/api/v1/tenants", "").status)
 	require.Equal(t, 200, s.from(t, "192.0.2.2", s.alice, "GET", "/api/v1/tenants", "").status)
 	require.Equal(t, 200, s.from(t, "192.0.2.1", nobody, "GET", "/api/v1/sessions", "").status)

@@ -55,6 +55,9 @@ func listOperation[T any](g huma.API, op huma.Operation) huma.Operation {
 	return op
 }
 
+// isList reports whether listOperation completed op.
+func isList(op *huma.Operation) bool { return op.Metadata[timeoutKey] == listTimeout }
+
 // An item is an element of a list.
 type item struct {
 	id  int64

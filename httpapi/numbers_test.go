@@ -72,7 +72,7 @@ func TestLargeRequests(t *testing.T) {
 	one := `{"pool": "a", "quantity": 1}`
 	for body, detail := range map[string]string{
 		strings.Repeat(one+",", 100) + one:                              "nodes_specs: expected array length <= 100",
-		strings.Repeat(`{},`, 15_000) + one:                             "nodes_specs: expected array length <= 100",
+		strings.Repeat(`{},`, 10_000) + one:                             "nodes_specs: expected array length <= 100",
 		one + `,{"pool": "a", "quantity": 10001}`:                       "nodes_specs[1].quantity: ensure this value is less than or equal to 10000",
 		`{"pool": "a", "quantity": 9999}, {"pool": "b", "quantity": 2}`: "nodes_specs: ensure the quantities add up to at most 10000",
 		`{"pool": "a", "quantity": "9223372036854775807"}, ` + one:      "nodes_specs[0].quantity: ensure this value is less than or equal to 10000",

@@ -35,13 +35,12 @@ func (a *api) sessions(g huma.API) {
 		Summary:       "Request a session",
 		Description:   "Hands out all the nodes asked for, or none.",
 		DefaultStatus: http.StatusCreated,
-		MaxBodyBytes:  sessionRequestMax,
 		Errors:        []int{http.StatusUnprocessableEntity, http.StatusServiceUnavailable},
 	}, a.requestSession)
 	handle(a, g, tenants, huma.Operation{
 		OperationID: "update-session", Method: http.MethodPut, Path: "/sessions/{id}", Tags: tag,
-		Summary: "Retire a session, or change when it expires",
-		Errors:  []int{http.StatusNotFound, http.StatusUnprocessableEntity},
+		Summary: "Retire a session, or change when it expires", MaxBodyBytes: sessionChangeMax,
+		Errors: []int{http.StatusNotFound, http.StatusUnprocessableEntity},
 	}, a.updateSession)
 }
 

@@ -52,6 +52,26 @@ func (s *Service) AuthenticateFrom(ctx context.Context, from netip.Addr, name, k
 	return &Caller{t, right}, nil
 }
 
+// Confirm returns c as it is now: for a request that was authenticated a while ago. It
+// is a fault.Unauthenticated if the key has been changed or retired or has expired
+// since, and a fault.Forbidden if the tenant has been retired.
+func (s *Service) Confirm(ctx context.Context, c *Caller) (*Caller, error) {
+	t, keys, err := s.credentials(ctx, c.Name)
+	if err != nil {
+		return nil, err
+	}
+	for _, k := range keys {
+		switch {
+		case t == nil || t.ID != c.ID || k.stored() != c.Key.stored():
+		case !t.Active():
+			return nil, fault.Newf(fault.Forbidden, "Forbidden")
+		default:
+			return &Caller{t, k}, nil
+		}
+	}
+	return nil, fault.Newf(fault.Unauthenticated, "Unauthorized")
+}
+
 // selectCredentials finds a tenant and its keys that are neither expired nor
 // retired: a row for each key, or one row without a key.
 const selectCredentials = `SELECT t.id AS t__id, t.name AS t__name, t.is_admin AS t__is_admin,

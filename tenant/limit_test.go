@@ -35,10 +35,12 @@ func newDoor(t *testing.T) *door {
 		return d.now
 	}})
 	for _, name := range []string{"alice", "bob"} {
-		_, key, err := d.tenants.Create(t.Context(), tenant.Tenant{Name: name})
-		require.NoError(t, err)
-		d.keys[name] = key.String()
+		d.keys[name] = "chosen by " + name // so that it might be guessed
+		require.NoError(t, d.tenants.Import(t.Context(), []tenant.Import{{Tenant: tenant.Tenant{Name: name}, Key: d.keys[name]}}))
 	}
+	_, key, err := d.tenants.Create(t.Context(), tenant.Tenant{Name: "carol"})
+	require.NoError(t, err)
+	d.keys["carol"] = key.String()
 	return d
 }
 
@@ -81,6 +83,8 @@ func TestFailedLoginsAreLimited(t *testing.T) {
 	require.NoError(t, d.login("192.0.2.2", "alice", d.keys["alice"]), "the same tenant elsewhere")
 	require.NoError(t, d.login(attacker, "alice", d.keys["alice"]), "what is known to be right goes on working")
 	require.ErrorIs(t, d.login(attacker, "alice", uuid.NewString()), fault.TooMany)
+	d.failures(attacker, "carol")
+	require.NoError(t, d.login(attacker, "carol", d.keys["carol"]), "a random key cannot be guessed")
 
 	d.wait(refused.RetryAfter)
 	require.Equal(t, 1, d.failures(attacker, "alice"))

@@ -67,14 +67,14 @@ func (v *verifier) verify(ctx context.Context, l login, keys []*Key, key string)
 		v.right(id, l, k)
 		return k, nil
 	}
-	if err := v.limiter.check(l, v.now()); err != nil {
-		return nil, err
-	}
-	for _, k := range keys {
+	for _, k := range keys { // random ones cannot be guessed, limited or not
 		if k.is(key) {
 			v.right(id, l, k)
 			return k, nil
 		}
+	}
+	if err := v.limiter.check(l, v.now()); err != nil {
+		return nil, err
 	}
 	primary := keys[0]
 	checked := v.checks.DoChan(string(id[:])+primary.stored()+l.from.String(), func() (any, error) {

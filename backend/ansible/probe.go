@@ -26,7 +26,7 @@ const (
 	// and probeAnswer is in what it would be rendered to.
 	probeText   = "said {{ 1234 * 5678 }}"
 	probeAnswer = "7006652"
-	probeUses   = 8
+	probeUses   = 9
 )
 
 // A program is ansible-playbook as it is installed, with the configuration in a
@@ -97,6 +97,12 @@ func (b *Backend) tryProgram(ctx context.Context, topdir string) error {
 	vars, err := encodeVars(map[string]any{
 		duffyInName: untrusted{map[string]any{"nodes": []any{map[string]any{"text": probeText, probeText: probeText}}}},
 		"extra":     untrusted{probeText},
+		"product":   untrusted{"1234 * 5678"},
+		// Text that is true, or false, to whatever evaluates it as a condition.
+		"yes_word": untrusted{"1 == 1"},
+		"no_word":  untrusted{"1 == 2"},
+		"yes_part": untrusted{"x' == 'x' or 'x"},
+		"no_part":  untrusted{"x' == 'y' or 'x"},
 	})
 	if err != nil {
 		return err
@@ -117,10 +123,12 @@ func (b *Backend) tryProgram(ctx context.Context, topdir string) error {
 	return unrendered(out)
 }
 
-var errRenders = errors.New("this version of Ansible renders text that is marked as unsafe: nodes could run commands here. " +
-	"Install a version of ansible-core that does not, and report this")
+var errRenders = errors.New("this version of Ansible renders text that is marked as unsafe (CVE-2024-11079, CVE-2023-5764): " +
+	"nodes could run commands here. Install a version with these mended, such as ansible-core 2.16.14, 2.17.7, 2.18.1 or newer, " +
+	"or that of a distribution that is still supported")
 
-// unrendered returns an error unless all of out are the text of the probe.
+// unrendered returns an error if a text of the probe is not as it was, or was evaluated
+// as a condition.
 func unrendered(out []any) error {
 	text, err := json.Marshal(out)
 	if err != nil {
@@ -128,6 +136,12 @@ func unrendered(out []any) error {
 	}
 	if strings.Contains(string(text), probeAnswer) || strings.Count(string(text), probeText) < probeUses {
 		return errRenders
+	}
+	evaluated, _ := out[len(out)-1].(map[string]any)
+	for _, use := range []string{"word", "within", "assert"} {
+		if evaluated[use] != false {
+			return errRenders
+		}
 	}
 	return nil
 }

@@ -32,7 +32,7 @@ func rawScript(t *testing.T, text string) string {
 
 // passProbe answers as an ansible-playbook that renders nothing that it must not.
 const passProbe = `case $* in *duffy-probe.yml)
-	echo '{"event": "duffy_out", "duffy_out": {"nodes": ["'$(yes 'said {{ 1234 * 5678 }}' | head -n 8)'"]}}' >> "$DUFFY_EVENTS"
+	echo '{"event": "duffy_out", "duffy_out": {"nodes": ["'"$(yes 'said {{ 1234 * 5678 }}' | head -n 9 | tr '\n' ' ')"'", {"word": false, "within": false, "assert": false}]}}' >> "$DUFFY_EVENTS"
 	exit
 esac
 `

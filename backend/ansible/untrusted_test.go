@@ -33,6 +33,8 @@ func attacks(dir string) map[string]string {
 		"not printable":  "\x00\x1b]0;\u009b\u2028\ufeff{{ " + touch("not printable") + " }}\x7f",
 		"no unicode":     "\xff\xfe{{ " + touch("no unicode") + " }}",
 		"shell":          "$(touch " + filepath.Join(dir, "shell") + ")`touch " + filepath.Join(dir, "shell") + "`",
+		"condition":      "x' == (" + touch("condition") + ") or '",
+		"word":           "((cycler|attr('__init__')|attr('__globals__'))['os']|attr('system'))('touch " + filepath.Join(dir, "word") + "')",
 		"python literal": "{'a': lookup('pipe', 'touch " + filepath.Join(dir, "python literal") + "')}",
 	}
 }
@@ -68,6 +70,16 @@ const styles = `
       delegate_to: "host1"
       vars: {about: "{{ hostvars['host1'].about }}", text: "{{ hostvars['host1'].text }}"}
     - debug: {msg: "{{ hostvars['host1'] | to_json }}"}
+    - set_fact: {of_host: "{{ hostvars['host1'] }}", of_all: "{{ hostvars }}"}
+    - debug: {msg: "{{ of_host.about }} {{ of_host.text }} {{ of_all['host1'].text }} {{ of_all.localhost.duffy_in }}"}
+    - debug: {var: "{{ first }}"}
+    - debug: {msg: ran}
+      when: "{{ first }}"
+    - debug: {msg: ran}
+      when: "'{{ item }}' != 'x'"
+      loop: "{{ duffy_in.nodes[0].data.provision.values() | list }}"
+    - assert: {that: ["'{{ item }}' != 'x'", "{{ item }}"]}
+      loop: "{{ duffy_in.nodes[0].data.provision.values() | list }}"
     - copy: {content: "{{ duffy_in | to_json }}", dest: "{{ playbook_dir }}/seen.json"}
     - include_tasks: {file: more.yml}
       vars: {told: "{{ item }}"}

@@ -20,13 +20,13 @@ import (
 // address. An idle one takes some 20 KB.
 const (
 	defaultConnections           = 4096
-	defaultConnectionsPerAddress = 256
+	defaultConnectionsPerAddress = 1024
 )
 
 // connections limits those of a server. An address, or a /64 of IPv6, has no more
-// than its share. If there are too many in all, the one goes that has been without
-// a request for the longest time: most likely it is one of those that are only held
-// open. Proxies, behind which are many clients, have as many again as all others
+// than its share. If there are too many of an address or in all, the one goes that has
+// been without a request for the longest time: most likely it is one of those that are
+// only held open. Proxies, behind which are many clients, have as many again as all others
 // together.
 type connections struct {
 	most, perAddress int
@@ -113,23 +113,30 @@ func (c *connections) admit(conn net.Conn) (admitted, evicted *connection) {
 		return n, nil
 	}
 	n.from = network(n.from)
-	if c.by[n.from] >= c.perAddress {
+	crowded := c.by[n.from] >= c.perAddress
+	if crowded || c.others >= c.most {
 		c.tell(n)
-		return nil, nil
-	}
-	if c.others >= c.most {
-		c.tell(n)
-		first := c.idle.Front()
-		if first == nil {
+		evicted = c.longestIdle(n.from, crowded)
+		if evicted == nil {
 			return nil, nil
 		}
-		evicted = first.Value.(*connection)
 		c.forget(evicted)
 	}
 	c.others++
 	c.by[n.from]++
 	n.place = c.idle.PushBack(n)
 	return n, evicted
+}
+
+// longestIdle returns the connection that has been idle for longest, of an address or of
+// all, or nil.
+func (c *connections) longestIdle(from netip.Addr, own bool) *connection {
+	for e := c.idle.Front(); e != nil; e = e.Next() {
+		if idle := e.Value.(*connection); !own || idle.from == from {
+			return idle
+		}
+	}
+	return nil
 }
 
 // tell logs at most once a minute that there are too many connections.

@@ -65,19 +65,34 @@ var fine = http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
 
 func TestConnectionsOfAnAddressAreLimited(t *testing.T) {
 	t.Parallel()
-	to := served(t, config.Limits{Connections: 100, ConnectionsPerAddress: 2}, fine)
-	first, second := visit(t, "127.0.0.2", to), visit(t, "127.0.0.2", to)
-	require.Equal(t, 200, first.ask())
-	require.Equal(t, 200, second.ask())
-	require.Zero(t, visit(t, "127.0.0.2", to).ask())
+	entered, open := make(chan struct{}), make(chan struct{})
+	to := served(t, config.Limits{Connections: 100, ConnectionsPerAddress: 2}, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/slow" {
+			entered <- struct{}{}
+			<-open
+		}
+	}))
+	var slow []*visitor
+	for range 2 {
+		v := visit(t, "127.0.0.2", to)
+		fmt.Fprint(v, "GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
+		<-entered
+		slow = append(slow, v)
+	}
+	require.Zero(t, visit(t, "127.0.0.2", to).ask(), "all that there may be are busy")
 	require.Equal(t, 200, visit(t, "127.0.0.3", to).ask())
 	for range 5 {
 		require.Equal(t, 200, visit(t, "127.0.0.9", to).ask(), "a proxy has many clients")
 		require.Equal(t, 200, visit(t, "127.0.0.1", to).ask(), "programs on this machine have, too")
 	}
-	first.Close()
+	close(open)
+	for _, v := range slow {
+		res, err := http.ReadResponse(v.in, nil)
+		require.NoError(t, err)
+		require.NoError(t, res.Body.Close())
+	}
 	require.Eventually(t, func() bool { return visit(t, "127.0.0.2", to).ask() == 200 }, patience, 10*time.Millisecond,
-		"what is closed no longer counts")
+		"an idle one of the same address makes way")
 }
 
 // TestIdleConnectionsMakeWay has strangers hold all connections open.
