@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
 
@@ -24,7 +25,9 @@ func FuzzBasicAuth(f *testing.F) {
 		name, key, err := basicAuth(header)
 		req := http.Request{Header: http.Header{"Authorization": {header}}}
 		wantName, wantKey, ok := req.BasicAuth()
-		if ok {
+		if ok && (!utf8.ValidString(wantName+wantKey) || strings.ContainsRune(wantName+wantKey, 0)) {
+			require.ErrorIs(t, err, fault.Unauthenticated, "no database has such a name")
+		} else if ok {
 			require.NoError(t, err)
 			require.Equal(t, [2]string{wantName, wantKey}, [2]string{name, key})
 		}

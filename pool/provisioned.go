@@ -29,7 +29,7 @@ func (s *Service) ready(ctx context.Context, owner string, n *Node, result backe
 	if result.Inspection != nil {
 		data["ssh"] = result.Inspection
 	}
-	moved, err := returning(ctx, mergeData(set(s.move(s.db, Provisioning, Ready, n.ID)), data, "error").
+	moved, err := returning(ctx, mergeData(set(s.move(s.db, Provisioning, Ready, n.ID)), data, "error", "ssh").
 		Set("attempts = 0").Set("retry_at = NULL"))
 	switch _, taken := db.UniqueViolation(err); {
 	case taken:

@@ -21,6 +21,7 @@ from ansible.plugins.callback import CallbackBase
 SET_FACT = ("set_fact", "ansible.builtin.set_fact", "ansible.legacy.set_fact")
 
 
+WORDS = 16 * 1024  # characters that are kept of what a node or a module says
 SILENCE = 15  # seconds; must be well below the time that a lease has to run
 
 
@@ -68,6 +69,14 @@ class CallbackModule(CallbackBase):
     def put(self, event, **details):
         self.events.write(json.dumps({"event": event, **details}, default=encode) + "\n")
 
+    def say(self, words):
+        """Returns what a node or a module said as text of a bounded length."""
+        if words is None:
+            return None
+        if not isinstance(words, str):
+            words = json.dumps(words, default=encode)
+        return words if len(words) <= WORDS else words[:WORDS // 2] + " ... " + words[-WORDS // 2:]
+
     def put_failure(self, result, ignored):
         res = result._result
         for item in res.get("results", []):
@@ -83,8 +92,8 @@ class CallbackModule(CallbackBase):
             host=result._host.get_name(),
             task=result.task_name,
             ignored=bool(ignored),
-            msg=res.get("msg"),
-            stderr=res.get("module_stderr") or res.get("stderr"),
+            msg=self.say(res.get("msg")),
+            stderr=self.say(res.get("module_stderr") or res.get("stderr")),
         )
 
     def v2_playbook_on_task_start(self, task, is_conditional):

@@ -30,8 +30,8 @@ type events struct {
 	noHosts  bool            // a play had none
 }
 
-// readEvents reads what there is. A playbook that was killed may leave half a
-// line.
+// readEvents reads what there is. A playbook that was killed may leave half a line, and
+// what a node said may be no JSON: such lines are passed over.
 func readEvents(path string) (*events, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -41,7 +41,7 @@ func readEvents(path string) (*events, error) {
 	for line := range bytes.Lines(text) {
 		var ev event
 		if json.Unmarshal(line, &ev) != nil {
-			break
+			continue
 		}
 		switch ev.Event {
 		case "task":

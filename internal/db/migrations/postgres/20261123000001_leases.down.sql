@@ -1,3 +1,7 @@
+-- Duffy 3 reinstalls machines and keeps what it does not know: the host key that a node
+-- had would no longer be its own.
+UPDATE nodes SET data = (data::jsonb - 'ssh')::json WHERE retired_at IS NULL AND data::text LIKE '%"host_keys"%';
+
 DROP INDEX sessions_nodes_node_id_index;
 DROP INDEX sessions_expires_at_index;
 DROP INDEX sessions_active_tenant_index;
