@@ -8,7 +8,7 @@ tool := go tool -modfile=.ci/tools/go.mod
 gotest := $(tool) gotestsum --format standard-quiet --post-run-command '.ci/parts report' -- -count=1 -timeout 30m
 
 # What the programs call themselves.
-VERSION ?= $(or $(shell git describe --tags --always --dirty 2>/dev/null),devel)
+VERSION ?= $(or $(shell git describe --tags --always --dirty --abbrev=12 2>/dev/null),devel)
 BIN ?= bin
 
 help: ## list these targets
