@@ -103,12 +103,21 @@ func (a *api) login(ctx context.Context, name, key string, of kind) (c *tenant.C
 // trusted is how long a caller is believed to be who it was when it logged in.
 const trusted = 100 * time.Millisecond
 
+// noticed is within what time net/http notices that a client has left, after it has
+// read the request.
+const noticed = 10 * time.Millisecond
+
 // confirm looks once more whether the caller may act, if it took its time to send its
-// request: its key may have been taken away meanwhile.
+// request, or had to wait: its key may have been taken away meanwhile, or it has left.
 func (a *api) confirm(ctx context.Context) (context.Context, error) {
 	l, ok := ctx.Value(callerKey{}).(*login)
 	if !ok || time.Since(l.at) < trusted {
 		return ctx, nil
+	}
+	select {
+	case <-ctx.Done():
+		return ctx, ctx.Err()
+	case <-time.After(noticed):
 	}
 	c, err := a.Tenants.Confirm(ctx, l.caller)
 	if err != nil {

@@ -33,7 +33,7 @@ func (s *Service) Authenticate(ctx context.Context, name, key string) (*Caller, 
 // not been looked at then. Credentials that were right within the last ten
 // minutes go on working: one broken script does not shut out the others behind
 // its address. The zero address is not limited. Keys that take time to check wait
-// for their turn, for at most ten seconds: fault.Unavailable.
+// for their turn, for at most half a minute: fault.Unavailable.
 func (s *Service) AuthenticateFrom(ctx context.Context, from netip.Addr, name, key string) (*Caller, error) {
 	t, keys, err := s.credentials(ctx, name)
 	if err != nil {

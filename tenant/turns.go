@@ -11,7 +11,7 @@ import (
 
 // How many logins wait to be checked, from an address and in all.
 const (
-	addressWaiting = 32
+	addressWaiting = 64
 	allWaiting     = 1024
 )
 

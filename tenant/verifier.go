@@ -25,7 +25,7 @@ const (
 const knownFor = 7 * 24 * time.Hour
 
 // checkPatience is how long a login waits for its turn to be checked.
-const checkPatience = 10 * time.Second
+const checkPatience = 30 * time.Second
 
 // A verifier checks keys. Keys with a hash of their own take microseconds. A bcrypt
 // hash takes a quarter of a second of CPU: half of the processors do that at most,
