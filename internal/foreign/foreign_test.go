@@ -125,6 +125,31 @@ func TestAddress(t *testing.T) {
 	}
 }
 
+func TestData(t *testing.T) {
+	t.Parallel()
+	same := map[string]any{
+		"text": "näme-✓\n\x1b", "number": json.Number("1e5"), "list": []any{1, true, nil, map[string]any{"a": "b"}}, "float": 1.5,
+	}
+	require.Equal(t, same, foreign.Data(same))
+	require.Equal(t, map[string]any{"k\uFFFD": "a\uFFFDb", "n": "1e999999", "l": []any{"x\uFFFD"}},
+		foreign.Data(map[string]any{"k\x00": "a\xffb", "n": json.Number("1e999999"), "l": []string{"x\x00"}}))
+
+	var deep any = "bottom"
+	for range 1000 {
+		deep = map[string]any{"below": []any{deep}}
+	}
+	wide := map[string]any{}
+	for i := range 5000 {
+		wide[fmt.Sprint(i)] = strings.Repeat("x", 10_000)
+	}
+	for _, v := range []any{deep, wide, strings.Repeat("x", 10<<20), strings.Split(strings.Repeat(",", 1<<20), ",")} {
+		stored, err := json.Marshal(foreign.Data(map[string]any{"v": v, "z": "last"}))
+		require.NoError(t, err)
+		require.Less(t, len(stored), 2<<20)
+		require.Less(t, strings.Count(string(stored), "below"), 100)
+	}
+}
+
 func FuzzWriter(f *testing.F) {
 	for _, raw := range hostile[:len(hostile)-2] {
 		f.Add([]byte(raw), 3)

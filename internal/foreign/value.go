@@ -1,53 +1,85 @@
 package foreign
 
 import (
+	"encoding/json"
+	"maps"
 	"net/netip"
 	"regexp"
+	"slices"
 	"strings"
 )
 
-// stringMax is how many bytes a string in data may have. Longer ones are cut.
-const stringMax = 64 << 10
+// How much data may have: bytes of a string, bytes in all, and levels of maps and
+// lists. Ansible cannot read back what is nested a few hundred levels deep.
+const (
+	stringMax = 64 << 10
+	dataMax   = 1 << 20
+	depthMax  = 64
+)
+
+// beyond stands for what is left out.
+const beyond = "(too much)"
 
 // Data returns data that both databases can store, whatever it was: its strings and
-// keys, at any depth, are UTF-8 without U+0000, and have at most 64 KiB. Everything
+// keys are UTF-8 without U+0000, its numbers are ones that a database can hold, or text,
+// and what is more than a megabyte in all, or nested too deeply, is left out. Everything
 // else stays as it is, since deprovisioning is matched by it. data is not changed.
 func Data(data map[string]any) map[string]any {
 	if data == nil {
 		return nil
 	}
-	return value(data).(map[string]any)
+	c := cleaner{left: dataMax}
+	return c.value(data, 0).(map[string]any)
 }
 
-func value(v any) any {
+// A cleaner makes one copy of data.
+type cleaner struct{ left int } // bytes that may still come
+
+func (c *cleaner) value(v any, depth int) any {
+	if depth > depthMax || c.left <= 0 {
+		return beyond
+	}
+	c.left -= 8
 	switch v := v.(type) {
 	case string:
-		return stored(v)
+		return c.text(v)
+	case json.Number:
+		if _, err := v.Float64(); err != nil {
+			return c.text(v.String())
+		}
+		return v
 	case map[string]any:
-		cleaned := make(map[string]any, len(v))
-		for key, item := range v {
-			cleaned[stored(key)] = value(item)
+		cleaned := make(map[string]any, min(len(v), 64))
+		for _, key := range slices.Sorted(maps.Keys(v)) {
+			if c.left <= 0 {
+				break
+			}
+			cleaned[c.text(key)] = c.value(v[key], depth+1)
 		}
 		return cleaned
 	case []any:
-		cleaned := make([]any, len(v))
-		for i, item := range v {
-			cleaned[i] = value(item)
-		}
-		return cleaned
+		return list(c, v, depth)
 	case []string:
-		cleaned := make([]any, len(v))
-		for i, item := range v {
-			cleaned[i] = stored(item)
-		}
-		return cleaned
+		return list(c, v, depth)
 	default:
 		return v
 	}
 }
 
-func stored(s string) string {
+func list[T any](c *cleaner, items []T, depth int) []any {
+	cleaned := make([]any, 0, min(len(items), 64))
+	for _, item := range items {
+		if c.left <= 0 {
+			break
+		}
+		cleaned = append(cleaned, c.value(item, depth+1))
+	}
+	return cleaned
+}
+
+func (c *cleaner) text(s string) string {
 	s = s[:min(len(s), stringMax)]
+	c.left -= len(s)
 	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
 }
 
