@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 )
 
@@ -55,7 +56,7 @@ func (u User) Trusted(file string) error {
 	return u.check(file, func(info fs.FileInfo) error { return u.writable(info, file) })
 }
 
-// check looks at a file, and at all directories that lead there.
+// check looks at a file, and at all directories on the way there.
 func (u User) check(file string, look func(fs.FileInfo) error) error {
 	info, err := os.Stat(file)
 	if err != nil {
@@ -65,12 +66,7 @@ func (u User) check(file string, look func(fs.FileInfo) error) error {
 	if err != nil {
 		return nil
 	}
-	errs := []error{look(info), u.parents(filepath.Dir(path))}
-	// Where links lead has parents of its own.
-	if target, err := filepath.EvalSymlinks(path); err == nil && target != path {
-		errs = append(errs, u.parents(filepath.Dir(target)))
-	}
-	for _, err := range errs {
+	for _, err := range []error{look(info), u.way(path)} {
 		if err != nil {
 			return fmt.Errorf("%s: %w", file, err)
 		}
@@ -78,38 +74,86 @@ func (u User) check(file string, look func(fs.FileInfo) error) error {
 	return nil
 }
 
-// parents tells which of a directory and those above it lets others replace what is
-// in it.
-func (u User) parents(dir string) error {
+// maxLinks is how many links the system follows.
+const maxLinks = 40
+
+// way tells which of the directories on the way to a file, by links too, lets others
+// replace what is in it. What cannot be looked at is passed over.
+func (u User) way(path string) error {
+	dir, left, links := "/", split(path), 0
 	for {
-		info, err := os.Stat(dir)
-		if err == nil && info.Mode()&fs.ModeSticky == 0 {
-			err = u.writable(info, dir)
-		}
-		if err != nil && !errors.Is(err, fs.ErrPermission) {
+		if err := u.directory(dir); err != nil {
 			return fmt.Errorf("directory %s: %w", dir, err)
 		}
-		if dir == filepath.Dir(dir) {
-			return nil
+		for found := false; !found; {
+			if len(left) == 0 {
+				return nil
+			}
+			next := filepath.Join(dir, left[0])
+			left = left[1:]
+			info, err := os.Lstat(next)
+			switch {
+			case err != nil:
+				return nil
+			case info.IsDir():
+				dir, found = next, true
+			case info.Mode()&fs.ModeSymlink != 0:
+				target, err := os.Readlink(next)
+				if links++; err != nil || links > maxLinks {
+					return nil
+				}
+				left = append(split(target), left...)
+				if filepath.IsAbs(target) {
+					dir, found = "/", true
+				}
+			}
 		}
-		dir = filepath.Dir(dir)
 	}
+}
+
+func split(path string) []string {
+	return strings.FieldsFunc(path, func(r rune) bool { return r == filepath.Separator })
+}
+
+// directory tells who else than u and root can replace what is in a directory. In one
+// with the sticky bit only its owner can.
+func (u User) directory(dir string) error {
+	info, err := os.Stat(dir)
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return nil
+	case err != nil:
+		return err
+	case info.Mode()&fs.ModeSticky != 0:
+		return u.owned(info)
+	}
+	return u.writable(info, dir)
 }
 
 // writable tells who else than u and root can write to a file or directory. A
 // directory that u's own group can write to is u's own.
 func (u User) writable(info fs.FileInfo, path string) error {
+	if err := u.owned(info); err != nil {
+		return err
+	}
 	mode, by := info.Mode(), owner(info)
 	ownGroup := info.IsDir() && (by.gid == root || by.gid == u.GID)
 	switch {
-	case by.uid != root && by.uid != u.UID:
-		return fmt.Errorf("it belongs to user %s, but this runs as %s: if Duffy runs as that user, check as that user, otherwise chown it", userName(by.uid), userName(u.UID))
 	case mode&othersWrite != 0:
 		return fmt.Errorf("every user can write to it (mode %04o): chmod o-w %s", mode.Perm(), path)
 	case mode&groupWrites != 0 && !ownGroup:
 		return fmt.Errorf("group %s can write to it (mode %04o): chmod g-w %s", groupName(by.gid), mode.Perm(), path)
 	}
 	return nil
+}
+
+// owned tells whose a file is, unless it is root's or u's.
+func (u User) owned(info fs.FileInfo) error {
+	by := owner(info).uid
+	if by == root || by == u.UID {
+		return nil
+	}
+	return fmt.Errorf("it belongs to user %s, but this runs as %s: if Duffy runs as that user, check as that user, otherwise chown it", userName(by), userName(u.UID))
 }
 
 // in tells whether u is in a group; root is in all of them.

@@ -102,6 +102,8 @@ func TestExposedDirectories(t *testing.T) {
 		"another group": {root, other, 0o775, "group 7003 can write to it"},
 		"for all":       {root, root, 0o777, "every user can write to it"},
 		"another's":     {other, other, 0o755, "belongs to user 7003"},
+
+		"another's, sticky": {other, other, fs.ModeSticky | 0o777, "belongs to user 7003"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -136,4 +138,29 @@ func TestMissingFilesAreNotExposed(t *testing.T) {
 	missing := filepath.Join(t.TempDir(), "missing")
 	require.NoError(t, Current().Private(missing))
 	require.NoError(t, Current().Trusted(missing))
+}
+
+// TestLinksThroughDirectoriesOfOthers has a link in the middle of the way, which its
+// owner can point elsewhere.
+func TestLinksThroughDirectoriesOfOthers(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != root {
+		t.Skip("needs root, for directories of others")
+	}
+	me := User{UID: 7001, GID: 7001}
+	dir := t.TempDir()
+	for _, name := range []string{"real", "other"} {
+		require.NoError(t, os.Mkdir(filepath.Join(dir, name), 0o755))
+	}
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "real", "key"), nil, 0o600))
+	require.NoError(t, os.Symlink("../real", filepath.Join(dir, "other", "link")))
+	require.NoError(t, os.Symlink(filepath.Join(dir, "other", "link"), filepath.Join(dir, "etc")))
+	require.NoError(t, me.Private(filepath.Join(dir, "etc", "key")))
+	require.NoError(t, os.Chown(filepath.Join(dir, "other"), 7003, 7003))
+	requireExposed(t, "belongs to user 7003", me.Private(filepath.Join(dir, "etc", "key")))
+	require.NoError(t, me.Private(filepath.Join(dir, "real", "key")))
+
+	loop := filepath.Join(dir, "loop")
+	require.NoError(t, os.Symlink("loop", loop))
+	require.NoError(t, me.Private(filepath.Join(loop, "key")))
 }
