@@ -69,13 +69,19 @@ func parseTime(text string) (time.Time, error) {
 	upper = strings.Replace(upper, " ", "T", 1)
 	for _, clock := range []string{"T15:04:05", "T15:04"} {
 		for _, offset := range []string{"Z07:00", "Z0700", "Z07", ""} {
-			if t, err := time.Parse("2006-01-02"+clock+offset, upper); err == nil {
+			if t, err := time.Parse("2006-01-02"+clock+offset, upper); err == nil && written(t) {
 				return t, nil
 			}
 		}
 	}
-	if t, err := time.Parse(time.DateOnly, upper); err == nil {
+	if t, err := time.Parse(time.DateOnly, upper); err == nil && written(t) {
 		return t, nil
 	}
 	return time.Time{}, fmt.Errorf("%q is not a time such as 2026-11-22T15:43:13+00:00", text)
+}
+
+// written reports whether the year of t has four digits and is none before the first,
+// in UTC too: others cannot be written as they are read.
+func written(t time.Time) bool {
+	return t.Year() >= 1 && t.Year() <= 9999 && t.UTC().Year() >= 1 && t.UTC().Year() <= 9999
 }
