@@ -29,10 +29,10 @@ func (s *Service) Authenticate(ctx context.Context, name, key string) (*Caller, 
 }
 
 // AuthenticateFrom is Authenticate for a caller at an address, from which only so
-// many logins may fail: a fault.TooMany says how long to wait, and the key has
-// not been looked at then. Credentials that were right within the last ten
-// minutes go on working: one broken script does not shut out the others behind
-// its address. The zero address is not limited. Keys that take time to check wait
+// many logins may fail: a fault.TooMany says how long to wait, and a key that may be
+// guessed has not been looked at then. Random keys, and credentials that were right
+// within the last ten minutes, go on working: one broken script does not shut out
+// the others behind its address. The zero address is not limited. Keys that take time to check wait
 // for their turn, for at most half a minute: fault.Unavailable.
 func (s *Service) AuthenticateFrom(ctx context.Context, from netip.Addr, name, key string) (*Caller, error) {
 	t, keys, err := s.credentials(ctx, name)
