@@ -90,7 +90,7 @@ func numbered(query string) string {
 type connector struct{ driver.Connector }
 
 func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
-	release, err := ShareOf(ctx).take(ctx, 1)
+	release, err := ShareOf(ctx).take(ctx)
 	if err != nil {
 		return nil, err
 	}

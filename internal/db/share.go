@@ -14,17 +14,12 @@ import (
 // turn. It is safe for concurrent use; nil limits nothing.
 //
 // On PostgreSQL every connection counts that is used with a context of
-// [Share.With]. On SQLite only [Share.Whole] counts, since connections are not
-// opened for each use.
-type Share struct {
-	size  int64
-	turns *semaphore.Weighted
-}
+// [Share.With]. On SQLite none does, since connections are not opened for each use.
+type Share struct{ turns *semaphore.Weighted }
 
 // NewShare returns a share of so many connections, at least 1.
 func NewShare(connections int) *Share {
-	size := int64(max(connections, 1))
-	return &Share{size, semaphore.NewWeighted(size)}
+	return &Share{semaphore.NewWeighted(int64(max(connections, 1)))}
 }
 
 // turnTimeout is how long it may take until there is a free connection of a share.
@@ -41,30 +36,20 @@ func (s *Share) With(ctx context.Context) context.Context {
 	return context.WithValue(ctx, shareKey{}, s)
 }
 
-// Whole waits until nothing else uses the share, and has it for the returned
-// context alone until release is called: for what would keep the database and the
-// processor busy if several did it at once.
-func (s *Share) Whole(ctx context.Context) (whole context.Context, release func(), err error) {
-	if s == nil {
-		return ctx, func() {}, nil
-	}
-	release, err = s.take(ctx, s.size)
-	return (*Share)(nil).With(ctx), release, err
-}
-
-func (s *Share) take(ctx context.Context, n int64) (release func(), err error) {
+// take waits for a connection of the share.
+func (s *Share) take(ctx context.Context) (release func(), err error) {
 	if s == nil {
 		return func() {}, nil
 	}
 	within, cancel := context.WithTimeout(ctx, turnTimeout)
 	defer cancel()
-	if err := s.turns.Acquire(within, n); err != nil {
+	if err := s.turns.Acquire(within, 1); err != nil {
 		if ctx.Err() == nil {
 			err = ErrShare
 		}
 		return nil, err
 	}
-	return sync.OnceFunc(func() { s.turns.Release(n) }), nil
+	return sync.OnceFunc(func() { s.turns.Release(1) }), nil
 }
 
 // ShareOf returns the share that ctx's use of the database counts in, nil if there
