@@ -27,6 +27,9 @@ const knownFor = 7 * 24 * time.Hour
 // checkPatience is how long a login waits for its turn to be checked.
 const checkPatience = 30 * time.Second
 
+// longestRest is how long nothing is checked at most after a wrong key.
+const longestRest = time.Second
+
 // A verifier checks keys. Keys with a hash of their own take microseconds. A bcrypt
 // hash takes a quarter of a second of CPU: half of the processors do that at most,
 // and logins take turns.
@@ -114,22 +117,26 @@ func (v *verifier) right(id digest, l login, k *Key) {
 
 // check reports whether hash is the bcrypt hash of key. It may serve several requests at
 // once, so it has a patience of its own. Its turn may come after many others of
-// the same login have failed.
+// the same login have failed. After a wrong key the turn rests for as long as checking it
+// took: wrong keys one after the other leave time to everything else.
 func (v *verifier) check(l login, hash, key string) (bool, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), v.patience)
 	defer cancel()
 	if err := v.turns.take(ctx, placeOf(l.from, v.known.Contains(l.pair())), !l.from.IsValid()); err != nil {
 		return false, err
 	}
-	defer v.turns.done()
 	if err := v.limiter.check(l, v.now()); err != nil {
+		v.turns.done()
 		return false, err
 	}
+	began := time.Now()
 	wrong := v.compare([]byte(hash), []byte(key)) != nil
 	if wrong || checkKey(key) != nil {
 		v.limiter.failed(l, v.now())
+		time.AfterFunc(min(time.Since(began), longestRest), v.turns.done)
 		return false, nil
 	}
+	v.turns.done()
 	return true, nil
 }
 

@@ -38,7 +38,6 @@ type attacker struct {
 
 // attack is the program of an attacker. It says "begun" when everything was tried.
 func attack(settings string) int {
-	_ = syscall.Setpriority(syscall.PRIO_PROCESS, 0, 19)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	a := &attacker{count: map[string]map[string]int{}}
