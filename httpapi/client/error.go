@@ -89,7 +89,7 @@ func compact(data json.RawMessage) string {
 }
 
 func retryAfter(header string) *time.Duration {
-	if seconds, err := strconv.Atoi(header); err == nil {
+	if seconds, err := strconv.ParseUint(header, 10, 32); err == nil {
 		return new(time.Duration(seconds) * time.Second)
 	}
 	if at, err := http.ParseTime(header); err == nil {

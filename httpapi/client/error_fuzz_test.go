@@ -31,6 +31,7 @@ func FuzzAnswers(f *testing.F) {
 	f.Add(422, `{"detail": "no", "errors": [{"message": "m", "location": "l"}]}`, "", "")
 	f.Add(422, `{"detail": [{"loc": ["body"], "msg": "m"}], "errors": 5}`, "0", "")
 	f.Add(429, `{"detail": "too many failed logins"}`, "15", "")
+	f.Add(429, "", "-1", "")
 	f.Add(503, "<html>", "Sun, 22 Nov 2026 15:43:13 GMT", "")
 	f.Add(307, "", "99999999999999999999", "http://u:secret@elsewhere/%zz")
 	f.Fuzz(func(t *testing.T, status int, body, retryAfter, location string) {
