@@ -12,25 +12,39 @@ umask 077
 separator='### DUFFY tenant credentials'
 
 refuse() {
-	printf '~/.ssh/authorized_keys %s\n' "$*" >&2
+	printf '%s %s\n' "$keys" "$*" >&2
 	exit 1
 }
 
 # Links are followed within the home directory: nothing else is read or written,
-# whoever made the link.
+# whoever made the link. A file that an operator says is elsewhere may be a link
+# within its directory.
 home=$(cd "${HOME:?}" && pwd -P)
 home=${home%/}
 cd "$home/"
-[ -d .ssh ] || [ -n "$inspect" ] || mkdir .ssh
-dir=$home/.ssh
-if [ -d .ssh ]; then
-	dir=$(cd .ssh && pwd -P)
-	case $dir in "$home"/*) ;; *) refuse "is not in the home directory but in $dir" ;; esac
+case $keys in
+"$HOME"/*) file=./${keys#"$HOME"/} ;;
+/*) file=$keys ;;
+*) file=./$keys ;;
+esac
+dir=${file%/*}
+case $file in
+/*) [ -d "$dir/" ] || [ -n "$inspect" ] || refuse 'is in a directory that is not there' ;;
+*) [ -d "$dir" ] || [ -n "$inspect" ] || mkdir "$dir" ;;
+esac
+within=$home where='the home directory'
+if [ -d "$dir/" ]; then
+	real=$(cd "$dir/" && pwd -P)
+	real=${real%/}
+	case $file in
+	/*) within=$real where=$real ;;
+	*) case $real/ in "$home"/*) ;; *) refuse "is not in the home directory but in $real" ;; esac ;;
+	esac
+	file=$real/${file##*/}
 fi
-file=$dir/authorized_keys
 if [ -L "$file" ]; then
 	file=$(readlink -f "$file") && [ -e "$file" ] || refuse 'is a symbolic link to nowhere'
-	case $file in "$home"/*) ;; *) refuse "is a symbolic link out of the home directory: $file" ;; esac
+	case $file in "$within"/*) ;; *) refuse "is a symbolic link out of $where: $file" ;; esac
 	set -- $(ls -lnd "$file")
 	[ "$3" = "$(id -u)" ] || refuse "is a symbolic link to a file of another user: $file"
 fi
@@ -63,15 +77,29 @@ if [ -z "$inspect" ]; then
 }$separator
 $tenant"
 	new=$file.duffy.$nonce
-	trap 'rm -f "$new"' EXIT
-	trap 'exit 1' HUP INT PIPE TERM
-	cp -a "$file" "$new" # for its mode, owner and security context
-	[ -f "$new" ] && [ ! -L "$new" ] || refuse 'changes while it is read'
-	cat >"$new" <<END
+	replaced=
+	if [ -w "${file%/*}/" ]; then
+		trap 'rm -f "$new"' EXIT
+		trap 'exit 1' HUP INT PIPE TERM
+		cp -a "$file" "$new" # for its mode, owner and security context
+		[ -f "$new" ] && [ ! -L "$new" ] || refuse 'changes while it is read'
+		cat >"$new" <<END
 $lines
 END
-	mv -f "$new" "$file"
-	trap - EXIT
+		if mv -f "$new" "$file" 2>/dev/null; then replaced=yes; else rm -f "$new"; fi
+		trap - EXIT
+	fi
+
+	# One that is mounted, or in a directory of somebody else, cannot be replaced.
+	# It begins as before, and does so again if it cannot get longer.
+	if [ -z "$replaced" ]; then
+		overwrite() {
+			cat >"$file" <<END
+$1
+END
+		}
+		overwrite "$lines" || { overwrite "$others"; exit 1; }
+	fi
 	[ -f "$file" ] && [ "$(cat "$file")" = "$lines" ] || refuse 'is not what was written to it'
 fi
 

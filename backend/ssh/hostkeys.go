@@ -27,25 +27,25 @@ type hostCheck struct {
 const maxExchanges = 3
 
 // hostCheckOf returns the check that node is to pass.
-func hostCheckOf(node backend.Node, policy backend.HostKeys) (*hostCheck, error) {
+func hostCheckOf(node backend.Node, policy backend.HostKeys) (hostCheck, error) {
 	switch policy {
 	case backend.AnyHostKey:
-		return &hostCheck{}, nil
+		return hostCheck{}, nil
 	case backend.PinnedHostKeys:
 		keys, err := toldHostKeys(node)
-		return &hostCheck{accept: keys, whose: "the ssh_host_key that provisioning told"}, err
+		return hostCheck{accept: keys, whose: "the ssh_host_key that provisioning told"}, err
 	case backend.FirstHostKey:
 		if node.Inspection == nil {
-			return &hostCheck{}, nil
+			return hostCheck{}, nil
 		}
 		keys := publicKeys(node.Inspection.HostKeys)
 		if len(keys) == 0 {
-			return nil, errors.New("host keys are to stay as they were, but none that was kept of it is a public key")
+			return hostCheck{}, errors.New("host keys are to stay as they were, but none that was kept of it is a public key")
 		}
-		return &hostCheck{accept: keys, whose: "the one that it had when Duffy first logged in: it was reinstalled " +
+		return hostCheck{accept: keys, whose: "the one that it had when Duffy first logged in: it was reinstalled " +
 			"or something else answers in its place (host-keys: any allows that)"}, nil
 	}
-	return nil, fmt.Errorf("host keys are to be %q, which is none of any, first-use and pinned", policy)
+	return hostCheck{}, fmt.Errorf("host keys are to be %q, which is none of any, first-use and pinned", policy)
 }
 
 // toldHostKeys reads ssh_host_key as it comes out of JSON, a playbook or a Go

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	gossh "golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/agent"
@@ -19,8 +20,15 @@ import (
 type keyring struct {
 	logger  *slog.Logger
 	agent   string // the socket, if any
-	signers []gossh.Signer
+	files   []keyFile
 	sources []string // where keys were looked for, for errors
+}
+
+// A keyFile is a private key, beside which there may be a certificate at any time:
+// those are renewed.
+type keyFile struct {
+	gossh.Signer
+	name string
 }
 
 func (k keyring) String() string { return strings.Join(k.sources, ", ") }
@@ -57,6 +65,9 @@ func defaultKeyring(config Config) (keyring, error) {
 		case errors.As(err, &passphrase):
 			k.sources = append(k.sources, name+" (needs a passphrase)")
 			config.Logger.Warn("SSH key is not used since it needs a passphrase", "file", name)
+		case errors.Is(err, os.ErrPermission):
+			k.sources = append(k.sources, name+" (must not be read)")
+			config.Logger.Warn("SSH key is not used since this user may not read it", "file", name)
 		case err != nil:
 			return keyring{}, err
 		}
@@ -104,26 +115,69 @@ func (k *keyring) load(name string) error {
 	case err != nil:
 		return fmt.Errorf("SSH key %s: %w", name, err)
 	}
-	k.signers = append(k.signers, signer)
+	k.files = append(k.files, keyFile{signer, name})
 	k.sources = append(k.sources, name)
 	return nil
 }
 
+// A bunch is the keys of a keyring for one login.
+type bunch struct {
+	keys    []gossh.Signer
+	missing error // why there are not more of them
+	release func()
+}
+
 // open returns all keys. They can be used until release is called, which it must
 // be, or ctx ends.
-func (k keyring) open(ctx context.Context) (keys []gossh.Signer, release func(), err error) {
-	release = func() {}
+func (k keyring) open(ctx context.Context) (bunch, error) {
+	b := bunch{release: func() {}}
 	if k.agent != "" {
-		keys, release, err = openAgent(ctx, k.agent)
+		b.keys, b.release, b.missing = openAgent(ctx, k.agent)
 	}
-	if keys = append(keys, k.signers...); len(keys) == 0 {
-		release()
-		return nil, nil, cmp.Or(err, fmt.Errorf("there is no SSH key to log in with: looked for %s", k))
+	for _, file := range k.files {
+		certificate, err := file.certificate()
+		if certificate != nil {
+			b.keys = append(b.keys, certificate)
+		}
+		b.keys, b.missing = append(b.keys, file.Signer), errors.Join(b.missing, err)
+	}
+	if len(b.keys) == 0 {
+		b.release()
+		return b, ownFault{cmp.Or(b.missing, fmt.Errorf("there is no SSH key to log in with: looked for %s", k))}
+	}
+	if b.missing != nil {
+		k.logger.WarnContext(ctx, "an SSH key does not help", "error", b.missing)
+	}
+	return b, nil
+}
+
+// certificate returns the key with the certificate beside it, as ssh looks for it, nil
+// if there is none.
+func (f keyFile) certificate() (gossh.Signer, error) {
+	name := f.name + "-cert.pub"
+	text, err := os.ReadFile(name)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
 	}
 	if err != nil {
-		k.logger.WarnContext(ctx, "the ssh-agent does not help", "error", err)
+		return nil, fmt.Errorf("SSH certificate: %w", err)
 	}
-	return keys, release, nil
+	key, _, _, _, err := gossh.ParseAuthorizedKey(text)
+	certificate, ok := key.(*gossh.Certificate)
+	if err == nil && !ok {
+		err = errors.New("it is no certificate")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("SSH certificate %s: %w", name, err)
+	}
+	signer, err := gossh.NewCertSigner(certificate, f.Signer)
+	if end := time.Unix(int64(certificate.ValidBefore), 0); err == nil && certificate.ValidBefore != gossh.CertTimeInfinity && time.Now().After(end) {
+		err = fmt.Errorf("it was valid until %s", end.UTC().Format(time.RFC3339))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("SSH certificate %s: %w", name, err)
+	}
+	return signer, nil
 }
 
 func openAgent(ctx context.Context, socket string) (keys []gossh.Signer, release func(), err error) {

@@ -6,6 +6,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 )
 
 // What a node may send us, all in all and as output of the script, in bytes. An
@@ -17,22 +18,22 @@ const (
 )
 
 // A limitedConn is a connection that calls fail when more than readLimit bytes
-// come in, and brings no more.
+// came in, and brings no more.
 type limitedConn struct {
 	net.Conn
-	fail context.CancelCauseFunc
-	read int
+	fail     context.CancelCauseFunc
+	received *atomic.Int64 // also by earlier attempts to log in
 }
 
 func (c *limitedConn) Read(p []byte) (int, error) {
-	left := readLimit - c.read
+	left := readLimit - int(c.received.Load())
 	if left <= 0 {
 		err := fmt.Errorf("it sends more than %d KiB", readLimit>>10)
 		c.fail(err)
 		return 0, err
 	}
 	n, err := c.Conn.Read(p[:min(len(p), left)])
-	c.read += n
+	c.received.Add(int64(n))
 	return n, err
 }
 

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -23,12 +24,41 @@ var authorizedKeysScript string
 type script struct {
 	tenant  string // keys
 	inspect bool   // change nothing
+	file    string // where keys are, as shellPath returns it
 
 	proof, nonce string // random
 }
 
 func newScript(tenant string, inspect bool) script {
-	return script{tenant, inspect, rand.Text(), rand.Text()}
+	return script{tenant: tenant, inspect: inspect, proof: rand.Text(), nonce: rand.Text()}
+}
+
+// shellPath returns an AuthorizedKeysFile of user as a word of a shell.
+func shellPath(file, user string) (string, error) {
+	if file == "" || strings.HasSuffix(file, "/") || strings.ContainsFunc(file, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
+		return "", fmt.Errorf("%q is not the name of a file without spaces", file)
+	}
+	var word, text strings.Builder
+	for rest := file; rest != ""; {
+		if rest[0] != '%' {
+			text.WriteByte(rest[0])
+			rest = rest[1:]
+			continue
+		}
+		switch token := rest[:min(2, len(rest))]; token {
+		case "%h":
+			word.WriteString(shellescape.Quote(text.String()) + `"$HOME"`)
+			text.Reset()
+		case "%u":
+			text.WriteString(user)
+		case "%%":
+			text.WriteByte('%')
+		default:
+			return "", fmt.Errorf("%q has %q in it, which is none of %%h, %%u and %%%%", file, token)
+		}
+		rest = rest[2:]
+	}
+	return word.String() + shellescape.Quote(text.String()), nil
 }
 
 // verb says what s does to authorized_keys.
@@ -44,8 +74,8 @@ func (s script) text() string {
 	if s.inspect {
 		inspect = "yes"
 	}
-	return fmt.Sprintf("proof=%s\nnonce=%s\ninspect=%s\ntenant=%s\n", s.proof, s.nonce, inspect, shellescape.Quote(s.tenant)) +
-		authorizedKeysScript
+	return fmt.Sprintf("proof=%s\nnonce=%s\ninspect=%s\nkeys=%s\ntenant=%s\n",
+		s.proof, s.nonce, inspect, s.file, shellescape.Quote(s.tenant)) + authorizedKeysScript
 }
 
 // errUnproven is what a forced command gets, or a login shell that starts something
@@ -53,26 +83,47 @@ func (s script) text() string {
 var errUnproven = errors.New("the node was given a script for sh that it did not run to its end: " +
 	"a forced command or a login shell's startup file may be in the way")
 
-// others returns the hash of the keys that are not tenants', as a node prints them
-// that ran s; empty if there are too many. Anything may be printed before and after.
-func (s script) others(printed string) (hash string, err error) {
+// others are the keys that are not tenants', as a node prints them. If there are too many
+// they are not known.
+type others struct {
+	text  string
+	known bool
+}
+
+// hash returns a hash of the keys, empty if they are not known.
+func (o others) hash() string {
+	if !o.known {
+		return ""
+	}
+	sum := sha256.Sum256([]byte(o.text))
+	return hex.EncodeToString(sum[:])
+}
+
+// anyOf tells whether one of keys is known to be among them.
+func (o others) anyOf(keys []gossh.Signer) bool {
+	return slices.ContainsFunc(keys, func(key gossh.Signer) bool {
+		return strings.Contains(o.text, authorizedKey(key.PublicKey()))
+	})
+}
+
+// others reads what a node prints that ran s. Anything may be printed before and after.
+func (s script) others(printed string) (others, error) {
 	mark := "\n" + s.nonce + s.proof + " "
 	_, printed, began := strings.Cut(printed, mark+"has")
 	keys, _, ended := strings.Cut(printed, mark+"ends\n")
-	if !began || !ended {
-		return "", errUnproven
+	switch {
+	case !began || !ended:
+		return others{}, errUnproven
+	case keys == " too much":
+		return others{}, nil
 	}
-	if keys == " too much" {
-		return "", nil
-	}
-	sum := sha256.Sum256([]byte(strings.TrimPrefix(keys, "\n")))
-	return hex.EncodeToString(sum[:]), nil
+	return others{strings.TrimPrefix(keys, "\n"), true}, nil
 }
 
 // run lets the node run s. The script goes to the standard input of a shell,
 // since command lines are there for everybody to see and mean different things
 // to different login shells.
-func (c *Contextualizer) run(ctx context.Context, client *gossh.Client, s script) (others string, err error) {
+func (c *Contextualizer) run(ctx context.Context, client *gossh.Client, s script) (keys others, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, c.config.CommandTimeout,
 		fmt.Errorf("it takes longer than %s", c.config.CommandTimeout))
 	defer cancel()
@@ -90,7 +141,7 @@ func (c *Contextualizer) run(ctx context.Context, client *gossh.Client, s script
 		}
 	}
 	if err == nil {
-		others, err = s.others(printed.text())
+		keys, err = s.others(printed.text())
 	}
 	if err != nil && ctx.Err() != nil {
 		err = context.Cause(ctx)
@@ -103,7 +154,7 @@ func (c *Contextualizer) run(ctx context.Context, client *gossh.Client, s script
 	default:
 		err = fmt.Errorf("%w: %s", err, text)
 	}
-	return others, err
+	return keys, err
 }
 
 // inTime returns r for as long as ctx lasts by the clock, whether anybody has

@@ -27,9 +27,12 @@ package ssh
 import (
 	"cmp"
 	"context"
+	"crypto/ed25519"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"strings"
 	"time"
 
@@ -50,14 +53,35 @@ type Config struct {
 	// asked, if any, and those of ~/.ssh/id_ed25519, id_ecdsa and id_rsa are taken
 	// that exist and have no passphrase. Files are read once, by [New]; an agent
 	// is asked each time, and its keys are tried first.
-	KeyFiles []string
-	Agent    string
+	//
+	// A certificate in a file named like a key, with -cert.pub at its end, is used too,
+	// and read each time. ProxyJump names hosts that nodes are reached through, as ssh
+	// does after -J: they are logged in to with the same keys.
+	KeyFiles  []string
+	Agent     string
+	ProxyJump string
+
+	// AuthorizedKeys is where sshd of nodes looks for keys, as AuthorizedKeysFile in
+	// sshd_config says it: relative to the home directory or absolute, with %h for that
+	// directory, %u for the user and %% for a percent sign; default:
+	// .ssh/authorized_keys. Outside of home directories its directory has to exist.
+	AuthorizedKeys string
+
+	// KexAlgorithms, Ciphers and MACs are what old nodes need, as in ssh_config: with
+	// commas in between, in the order of preference, or added to the default ones after
+	// a +. Host keys and signatures may be of any kind.
+	KexAlgorithms string
+	Ciphers       string
+	MACs          string
 
 	// HostKeys says which host keys are accepted where [backend.Node] does not;
 	// default: backend.FirstHostKey. Nodes that were never inspected may have any.
 	HostKeys backend.HostKeys
 
-	ConnectTimeout time.Duration // for connecting and logging in; default: 10 s
+	// ConnectTimeout is for connecting and logging in; default: 10 s. A node that refuses
+	// connections, or breaks them before it lets anybody in, is tried again for as long
+	// as the call may take, or this long if its context has no deadline.
+	ConnectTimeout time.Duration
 	CommandTimeout time.Duration // for what is done once logged in; default: 30 s
 }
 
@@ -65,35 +89,47 @@ type Config struct {
 // each call. It is safe for concurrent use. Its errors name the node and say how
 // far it got; they hold what the node had to say but no keys.
 type Contextualizer struct {
-	config Config
-	keys   keyring
-	dial   func(ctx context.Context, network, addr string) (net.Conn, error)
+	config     Config
+	algorithms gossh.Config
+	jumps      []jump
+	keys       keyring
+	dial       dialFunc
 }
 
+type dialFunc func(ctx context.Context, network, addr string) (net.Conn, error)
+
 // New reads the key files. It fails if one that was given cannot be read or
-// needs a passphrase; that there is no key at all is for the first login to tell.
+// needs a passphrase; that there is no key at all is for Ready and the first login to
+// tell. What is wrong with another setting is a *[backend.SettingError].
 func New(config Config) (*Contextualizer, error) {
 	config.User = cmp.Or(config.User, "root")
 	config.Port = cmp.Or(config.Port, 22)
+	config.AuthorizedKeys = cmp.Or(config.AuthorizedKeys, ".ssh/authorized_keys")
 	config.HostKeys = cmp.Or(config.HostKeys, backend.FirstHostKey)
 	config.ConnectTimeout = cmp.Or(config.ConnectTimeout, 10*time.Second)
 	config.CommandTimeout = cmp.Or(config.CommandTimeout, 30*time.Second)
 	if config.Logger == nil {
 		config.Logger = slog.New(slog.DiscardHandler)
 	}
-	keys, err := loadKeyring(config)
-	if err != nil {
+	c := &Contextualizer{config: config, dial: new(net.Dialer).DialContext}
+	if err := c.readSettings(); err != nil {
 		return nil, err
 	}
-	return &Contextualizer{config, keys, new(net.Dialer).DialContext}, nil
+	var err error
+	c.keys, err = loadKeyring(config)
+	return c, err
 }
 
 // Contextualize puts sshKey in the place of all tenants' keys on node. It takes
 // the key as it is, several lines and comments included: that a key makes sense
 // is checked where tenants get theirs.
 func (c *Contextualizer) Contextualize(ctx context.Context, node backend.Node, sshKey string) error {
-	_, err := c.login(ctx, node, newScript(plainLines(sshKey), false))
-	return err
+	tenant := plainLines(sshKey)
+	now, err := c.login(ctx, node, newScript(tenant, false))
+	if err != nil || now.ours || tenant == "" {
+		return err
+	}
+	return c.prove(ctx, node, tenant)
 }
 
 // Decontextualize removes all tenants' keys from node. It fails if other keys were
@@ -114,31 +150,107 @@ func (c *Contextualizer) Decontextualize(ctx context.Context, node backend.Node)
 // Inspect returns the host key of node and a hash of the keys that are not tenants'.
 // It implements [backend.Inspector].
 func (c *Contextualizer) Inspect(ctx context.Context, node backend.Node) (backend.Inspection, error) {
-	return c.login(ctx, node, newScript("", true))
+	now, err := c.login(ctx, node, newScript("", true))
+	return now.Inspection, err
+}
+
+// Ready implements [backend.Readier]: there have to be a key and a file descriptor.
+func (c *Contextualizer) Ready(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, c.config.ConnectTimeout)
+	defer cancel()
+	keys, err := c.keys.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer keys.release()
+	device, err := os.Open(os.DevNull)
+	if err != nil {
+		return ownFault{err}
+	}
+	return device.Close()
+}
+
+// A visit is what there was to see on a node.
+type visit struct {
+	backend.Inspection
+	ours bool // a key of ours is in authorized_keys
 }
 
 // login logs in to node, has it run s and returns what there is.
-func (c *Contextualizer) login(ctx context.Context, node backend.Node, s script) (backend.Inspection, error) {
+func (c *Contextualizer) login(ctx context.Context, node backend.Node, s script) (visit, error) {
 	start := time.Now()
 	to, err := c.target(node)
 	if err != nil {
-		return backend.Inspection{}, fmt.Errorf("node %d: %w", node.ID, err)
+		return visit{}, fmt.Errorf("node %d: %w", node.ID, err)
 	}
-	ctx, fail := context.WithCancelCause(ctx)
+	if s.file, err = shellPath(to.keysFile, to.user); err != nil {
+		return visit{}, fmt.Errorf("node %d: ssh_authorized_keys: %w", node.ID, err)
+	}
+	inner, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
-	client, err := c.connect(ctx, fail, to)
+	conn, err := c.connect(inner, fail, to, c.keys)
 	if err != nil {
-		return backend.Inspection{}, fmt.Errorf("node %d: cannot log in as %s: %w", node.ID, to, nodeError{err})
+		if errors.Is(ctx.Err(), context.Canceled) {
+			err = ownFault{err}
+		}
+		return visit{}, fmt.Errorf("node %d: cannot log in as %s: %w", node.ID, to, nodeError{err})
 	}
-	defer client.Close()
-	others, err := c.run(ctx, client, s)
+	defer conn.Close()
+	others, err := c.run(inner, conn.Client, s)
 	if err != nil {
-		return backend.Inspection{}, fmt.Errorf("node %d: cannot %s authorized_keys of %s: %w", node.ID, s.verb(), to, nodeError{err})
+		return visit{}, fmt.Errorf("node %d: cannot %s authorized_keys of %s: %w", node.ID, s.verb(), to, nodeError{err})
 	}
 	c.config.Logger.DebugContext(ctx, "logged in", "node", node.ID, "login", to.String(),
 		"authorized_keys", s.verb(), "tenant", s.tenant != "", "took", time.Since(start))
-	return backend.Inspection{
-		User: to.user, Port: to.port, AuthorizedKeysSHA256: others,
-		HostKeys: []string{strings.TrimSpace(string(gossh.MarshalAuthorizedKey(to.host.seen)))},
+	return visit{
+		Inspection: backend.Inspection{
+			User: to.user, Port: to.port, AuthorizedKeysSHA256: others.hash(),
+			HostKeys: []string{authorizedKey(conn.hostKey)},
+		},
+		ours: others.anyOf(conn.keys),
 	}, nil
+}
+
+// prove sees that node lets in the keys in the file that tenant is in now, by a key that
+// is there for a moment. That need not be so where none of Duffy's own keys is in it.
+func (c *Contextualizer) prove(ctx context.Context, node backend.Node, tenant string) error {
+	to, err := c.target(node)
+	if err != nil {
+		return err
+	}
+	_, private, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		return err
+	}
+	key, err := gossh.NewSignerFromKey(private)
+	if err != nil {
+		return err
+	}
+	if _, err := c.login(ctx, node, newScript(authorizedKey(key.PublicKey())+"\n"+tenant, false)); err != nil {
+		return touched(err)
+	}
+	inner, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	conn, err := c.connect(inner, fail, to, keyring{logger: c.config.Logger, files: []keyFile{{Signer: key}}, sources: []string{"one that is in the file now"}})
+	if err == nil {
+		conn.Close()
+		_, err = c.login(ctx, node, newScript(tenant, false))
+		return touched(err)
+	}
+	if errors.As(err, new(refusal)) {
+		err = fmt.Errorf("sshd does not let in who is in %s: say in ssh.authorized-keys what its AuthorizedKeysFile is: %w", to.keysFile, err)
+	}
+	return touched(fmt.Errorf("node %d: %w", node.ID, nodeError{err}))
+}
+
+// touched returns err of a call that did something to a node before.
+func touched(err error) error {
+	if errors.Is(err, backend.ErrNotTried) {
+		err = errors.New(err.Error())
+	}
+	return err
+}
+
+func authorizedKey(key gossh.PublicKey) string {
+	return strings.TrimSpace(string(gossh.MarshalAuthorizedKey(key)))
 }
