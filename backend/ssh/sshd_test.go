@@ -38,6 +38,7 @@ type sshdConfig struct {
 	path     string // the PATH of sessions
 	keysFile string // what AuthorizedKeysFile is set to; default: the usual one
 	options  string // more lines of sshd_config, where $HOME is root's
+	startups string // MaxStartups; default: 100
 	prepare  string // a shell script that root runs in $HOME before the server starts
 }
 
@@ -82,7 +83,7 @@ func startSSHD(t testing.TB, config sshdConfig) *sshd {
 		"UsePAM no",
 		"StrictModes yes",
 		"AuthorizedKeysFile " + cmp.Or(config.keysFile, ".ssh/authorized_keys"),
-		"MaxStartups 100",
+		"MaxStartups " + cmp.Or(config.startups, "100"),
 		strings.ReplaceAll(config.options, "$HOME", d.home),
 	}
 	if config.path != "" {
