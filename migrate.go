@@ -45,7 +45,8 @@ func (d *Duffy) Check(ctx context.Context) error {
 
 // Ready returns an error unless requests can be answered and jobs inserted and run:
 // the database is there with the tables that this version of Duffy works with, and
-// the queue's server, if it has one, is there too. Unlike Check it accepts what a
+// the queue's server, if it has one, is there too, and nodes can be tried, see
+// [session.Service.Ready]. Unlike Check it accepts what a
 // newer version has added since, so that older ones work on until they are replaced.
 func (d *Duffy) Ready(ctx context.Context) error {
 	if err := db.Ready(ctx, d.db); err != nil {
@@ -57,9 +58,11 @@ func (d *Duffy) Ready(ctx context.Context) error {
 		}
 	}
 	if p, ok := d.queue.(queue.Pinger); ok {
-		return p.Ping(ctx)
+		if err := p.Ping(ctx); err != nil {
+			return err
+		}
 	}
-	return nil
+	return d.Sessions.Ready(ctx)
 }
 
 // Revision returns how far the schema has got. It fails on a database that is

@@ -9,7 +9,6 @@ package backend
 
 import (
 	"context"
-	"errors"
 	"strings"
 )
 
@@ -64,26 +63,18 @@ type Cleaner interface {
 // A Contextualizer gives a tenant access to nodes. Its methods may run
 // concurrently for different nodes, and are idempotent. They stop when ctx ends.
 //
-// An error says that the node is no good, and Duffy replaces it, unless it matches
-// [ErrNotTried].
+// An error says that the node is no good, and Duffy replaces it, unless the error
+// matches [ErrNotTried].
 type Contextualizer interface {
 	// Contextualize lets the holder of sshKey (lines of an authorized_keys file)
 	// log in to node, and nobody let in by an earlier call. After an error the
-	// key may or may not be on the node, unless the error matches [ErrNotTried].
+	// key may or may not be on the node, unless the error matches [ErrUntouched].
 	Contextualize(ctx context.Context, node Node, sshKey string) error
 
 	// Decontextualize locks out whoever Contextualize let in. It succeeds only if it
 	// is sure of that.
 	Decontextualize(ctx context.Context, node Node) error
 }
-
-// ErrNotTried is what errors of a [Contextualizer] or [Inspector] match that are no
-// fault of the node: this process could not try, whatever the node is like, or ctx was
-// cancelled before it did. Nothing was done to the node, which stays as good as it was.
-// That is so without a key to log in with, without file descriptors, memory, ports or
-// routes, and when an agent, a proxy or DNS does not answer. Whatever may be up to the
-// node does not match: Duffy itself notices if no node at all answers.
-var ErrNotTried = errors.New("no node can be tried")
 
 // A Readier is a [Contextualizer] that knows without any node whether it could try one.
 type Readier interface {

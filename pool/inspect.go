@@ -3,6 +3,7 @@ package pool
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"sync"
 
 	"github.com/duffy-ci/duffy/backend"
@@ -72,7 +73,8 @@ func (s *Service) inspect(ctx context.Context, c *Config, nodes []*Node, results
 
 // InspectFirst inspects a node that owner contextualizes and that was not inspected
 // yet, and keeps what it saw. So it is known before a tenant has access. Where the
-// contextualizer is no [backend.Inspector] it does nothing.
+// contextualizer is no [backend.Inspector] it does nothing. An error that is none of the
+// contextualizer's matches [backend.ErrNotTried].
 func (s *Service) InspectFirst(ctx context.Context, owner string, n *Node) error {
 	inspector, ok := s.cfg.Contextualizer.(backend.Inspector)
 	if !ok || n.inspection() != nil {
@@ -87,8 +89,9 @@ func (s *Service) InspectFirst(ctx context.Context, owner string, n *Node) error
 	if err == nil && len(kept) == 0 {
 		err = ErrLeaseLost
 	}
-	if err == nil {
-		n.Data = kept[0].Data
+	if err != nil {
+		return backend.NotTried(fmt.Errorf("cannot write down how node %d is: %w", n.ID, err))
 	}
-	return err
+	n.Data = kept[0].Data
+	return nil
 }

@@ -21,6 +21,7 @@ type Reservation struct {
 	Quantity int
 	Spec     any    // becomes data.nodes_spec of the nodes
 	Owner    string // of the lease under which the nodes are contextualized
+	Newest   bool   // takes the newest nodes, not the oldest
 
 	// Wait for nodes that other transactions are about to take, instead of passing
 	// them over. These must not wait in turn for nodes that tx has taken: it takes
@@ -32,9 +33,9 @@ type Reservation struct {
 // those that other transactions are about to take would be enough.
 var ErrContended = errors.New("others are about to take nodes of the pool")
 
-// ReserveTx moves r.Quantity ready nodes to contextualizing and returns them,
-// oldest first. It takes none, and locks none, if the pool has not so many; it
-// takes fewer if other transactions are faster.
+// ReserveTx moves r.Quantity ready nodes to contextualizing and returns them. It
+// takes none, and locks none, if the pool has not so many; it takes fewer if other
+// transactions are faster.
 func (s *Service) ReserveTx(ctx context.Context, tx bun.Tx, r Reservation) ([]*Node, error) {
 	if r.Wait {
 		if err := s.lockPool(ctx, tx, r.Pool); err != nil {
@@ -66,12 +67,12 @@ const countReady = `SELECT count(*) AS ready FROM (
 ) AS enough`
 
 // reserveQuery is written by hand, for [db.Select], since every request runs it.
-// It counts before it locks. What stands in it are, in turn, a lock and how data
-// is made.
+// It counts before it locks. What stands in it are, in turn, the order, a lock and
+// how data is made.
 const reserveQuery = `WITH picked AS (
 	SELECT id FROM nodes WHERE pool = ? AND state = 'ready' AND retired_at IS NULL
 		AND (` + countReady + `) = ?
-	ORDER BY id LIMIT ? %s
+	ORDER BY id %s LIMIT ? %s
 )
 UPDATE nodes SET state = 'contextualizing', state_since = ?, session_id = ?, lease_owner = ?, lease_until = ?, data = %s
 WHERE id IN (SELECT id FROM picked)
@@ -82,9 +83,13 @@ func (s *Service) reserve(ctx context.Context, tx bun.Tx, r Reservation, lock st
 	if err != nil {
 		return nil, err
 	}
-	query := fmt.Sprintf(reserveQuery, "", "json_set(data, '$.nodes_spec', json(?))")
+	order := "ASC"
+	if r.Newest {
+		order = "DESC"
+	}
+	query := fmt.Sprintf(reserveQuery, order, "", "json_set(data, '$.nodes_spec', json(?))")
 	if tx.Dialect().Name() == dialect.PG {
-		query = fmt.Sprintf(reserveQuery, lock, "(data::jsonb || jsonb_build_object('nodes_spec', ?::jsonb))::json")
+		query = fmt.Sprintf(reserveQuery, order, lock, "(data::jsonb || jsonb_build_object('nodes_spec', ?::jsonb))::json")
 	}
 	now := s.now()
 	var nodes []*Node

@@ -48,12 +48,19 @@ func (s *Service) request(ctx context.Context, by *tenant.Tenant, r Request) (*S
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.RequestTimeout)
 	defer cancel()
-	h := &handOut{Service: s, owner: pool.NewOwner()}
+	pools := poolsOf(r.Specs)
+	doubtful, err := s.reach.enter(pools)
+	if err != nil {
+		return nil, err
+	}
+	h := &handOut{Service: s, owner: pool.NewOwner(), newest: doubtful}
 	if err := h.reserve(ctx, tenantID, r.Specs); err != nil {
+		s.reach.leave(pools, false)
 		return nil, err
 	}
 	held, release := s.pools.HoldLease(ctx, h.owner)
 	err = h.contextualize(held)
+	s.reach.leave(pools, true)
 	release()
 	if err == nil {
 		err = h.deploy(ctx)
@@ -85,6 +92,7 @@ func (s *Service) recipient(ctx context.Context, by *tenant.Tenant, r Request) (
 type handOut struct {
 	*Service
 	owner   string // of the lease on the nodes
+	newest  bool   // nodes are taken
 	session *Session
 	slots   []*slot
 }
@@ -197,7 +205,7 @@ func (h *handOut) shortage(spec Spec) error {
 
 func (h *handOut) reserveTx(ctx context.Context, tx bun.Tx, spec Spec, quantity int, wait bool) ([]*pool.Node, error) {
 	return h.pools.ReserveTx(ctx, tx, pool.Reservation{
-		Session: h.session.ID, Pool: spec.Pool, Quantity: quantity, Spec: spec, Owner: h.owner, Wait: wait,
+		Session: h.session.ID, Pool: spec.Pool, Quantity: quantity, Spec: spec, Owner: h.owner, Wait: wait, Newest: h.newest,
 	})
 }
 

@@ -58,6 +58,9 @@ type Service struct {
 	cfg     Config
 	log     *slog.Logger
 	metrics *metrics
+
+	contextualizer backend.Contextualizer // as it is in the configuration
+	reach          *reach
 }
 
 // New returns the sessions in db, of tenants, with nodes of pools. Background
@@ -75,8 +78,14 @@ func New(db *bun.DB, queue queue.Inserter, tenants *tenant.Service, pools *pool.
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
+	s := &Service{
+		db: db, queue: queue, tenants: tenants, pools: pools, log: cfg.Logger,
+		metrics:        newMetrics(cfg.Metrics, pools.Pools()),
+		contextualizer: cfg.Contextualizer, reach: newReach(cfg.Now, cfg.Logger),
+	}
 	cfg.Contextualizer = seam.Contextualizer(cfg.Contextualizer)
-	return &Service{db, queue, tenants, pools, cfg, cfg.Logger, newMetrics(cfg.Metrics, pools.Pools())}
+	s.cfg = cfg
+	return s
 }
 
 // List returns the active sessions that the acting tenant may see, oldest

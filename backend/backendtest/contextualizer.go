@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/crypto/ssh"
@@ -32,17 +33,24 @@ type Access struct {
 	// LetIn, if not nil, lets the holder of key log in to node as a tenant does who
 	// wants to come back. The suite sees that a [backend.Inspector] notices.
 	LetIn func(t *testing.T, node backend.Node, key ssh.Signer)
+
+	// Unable, if not nil, is a contextualizer for the same nodes that cannot try any.
+	// Silent, if not nil, is a node that does not answer.
+	Unable backend.Contextualizer
+	Silent *backend.Node
 }
 
 // RunContextualizer tests a contextualizer. It calls open once for each of a few
-// subtests, which run one after the other. The last three pass where it is no
-// [backend.Inspector].
+// subtests, which run one after the other. Some pass where it is no
+// [backend.Inspector], or where the Access lacks what they are about.
 func RunContextualizer(t *testing.T, open func(t *testing.T) Access) {
 	t.Run("InAndOut", func(t *testing.T) { testInAndOut(t, open(t)) })
 	t.Run("NextTenant", func(t *testing.T) { testNextTenant(t, open(t)) })
 	t.Run("SeveralKeys", func(t *testing.T) { testSeveralKeys(t, open(t)) })
 	t.Run("SeveralNodes", func(t *testing.T) { testSeveralNodes(t, open(t)) })
 	t.Run("ContextCancelled", func(t *testing.T) { testContextCancelled(t, open(t)) })
+	t.Run("Unable", func(t *testing.T) { testUnable(t, open(t)) })
+	t.Run("Silent", func(t *testing.T) { testSilent(t, open(t)) })
 	t.Run("Inspected", func(t *testing.T) { testInspected(t, open(t)) })
 	t.Run("AnotherNodeAnswers", func(t *testing.T) { testAnotherNodeAnswers(t, open(t)) })
 	t.Run("TenantLetsItselfIn", func(t *testing.T) { testTenantLetsItselfIn(t, open(t)) })
@@ -112,6 +120,62 @@ func testContextCancelled(t *testing.T, a Access) {
 	a.decontextualize(t, node)
 	a.requireAccess(t, false, node, tenant)
 }
+
+// testUnable sees that the nodes are not blamed for what is no fault of theirs.
+func testUnable(t *testing.T, a Access) {
+	if c, ok := a.Contextualizer.(backend.Readier); ok {
+		require.NoError(t, c.Ready(t.Context()))
+	}
+	if a.Unable == nil {
+		return
+	}
+	node, tenant := a.Nodes[0], NewKey(t)
+	a.contextualize(t, node, PublicKey(tenant))
+	for call, err := range attempts(t, a.Unable, node) {
+		require.ErrorIs(t, err, backend.ErrNotTried, call)
+		require.ErrorIs(t, err, backend.ErrUntouched, call)
+	}
+	if c, ok := a.Unable.(backend.Readier); ok {
+		require.ErrorIs(t, c.Ready(t.Context()), backend.ErrNotTried)
+	}
+	a.requireAccess(t, true, node, tenant)
+	a.decontextualize(t, node)
+}
+
+// testSilent sees that a node is blamed for what may be its fault.
+func testSilent(t *testing.T, a Access) {
+	if a.Silent == nil {
+		return
+	}
+	for call, err := range attempts(t, a.Contextualizer, *a.Silent) {
+		require.Error(t, err, call)
+		require.NotErrorIs(t, err, backend.ErrNotTried, call)
+	}
+}
+
+// attempts returns the errors of all that can be asked of c.
+func attempts(t *testing.T, c backend.Contextualizer, node backend.Node) map[string]error {
+	t.Helper()
+	try := func(call func(ctx context.Context) error) error {
+		ctx, cancel := context.WithTimeout(t.Context(), shortPatience)
+		defer cancel()
+		return call(ctx)
+	}
+	errs := map[string]error{
+		"Contextualize":   try(func(ctx context.Context) error { return c.Contextualize(ctx, node, PublicKey(NewKey(t))) }),
+		"Decontextualize": try(func(ctx context.Context) error { return c.Decontextualize(ctx, node) }),
+	}
+	if inspector, ok := c.(backend.Inspector); ok {
+		errs["Inspect"] = try(func(ctx context.Context) error {
+			_, err := inspector.Inspect(ctx, node)
+			return err
+		})
+	}
+	return errs
+}
+
+// shortPatience is for what is not to work.
+const shortPatience = 2 * time.Second
 
 // testInspected has a node inspected whenever that may happen: what is seen does not
 // depend on tenants.

@@ -27,9 +27,14 @@ func TestBackend(t *testing.T) {
 
 func TestContextualizer(t *testing.T) {
 	backendtest.RunContextualizer(t, func(t *testing.T) backendtest.Access {
-		b := fake.New()
+		b, unable := fake.New(), fake.New()
+		for _, op := range []fake.Op{fake.Contextualize, fake.Decontextualize} {
+			unable.Inject(fake.Fault{In: op, Err: backend.NotTried(errors.New("no key"))})
+		}
 		return backendtest.Access{
 			Contextualizer: b,
+			Unable:         unable,
+			Silent:         &backend.Node{ID: 3, IPAddr: "10.0.0.3"},
 			Nodes:          [2]backend.Node(provision(t, b, 1, 2)),
 			CanLogIn: func(_ *testing.T, node backend.Node, key ssh.Signer) bool {
 				m, _ := b.Machine(node.ID)

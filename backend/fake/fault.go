@@ -24,7 +24,8 @@ const (
 var ErrUnreachable = errors.New("no route to host")
 
 // A Fault is something that goes wrong with calls. Unless it says otherwise, a
-// call that fails has changed nothing.
+// call that fails has changed nothing, which its error tells: see
+// [backend.ErrUntouched].
 type Fault struct {
 	In    Op    // the calls it befalls
 	Node  int64 // only those that concern this node; 0 means any node
@@ -76,7 +77,7 @@ func (b *Backend) call(ctx context.Context, op Op, nodes []backend.Node, work fu
 	fault := b.begin(op, nodes)
 	if !fault.Late {
 		if err := fault.strike(ctx); err != nil {
-			return nil, err
+			return nil, backend.Untouched(err)
 		}
 	}
 	done := slices.Clone(nodes[:max(0, len(nodes)-fault.Missing)])

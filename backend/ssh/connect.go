@@ -119,8 +119,11 @@ func (c *Contextualizer) logIn(ctx context.Context, fail context.CancelCauseFunc
 		return connection{}, err
 	}
 	defer got.release()
+	if got.missing != nil {
+		c.config.Logger.WarnContext(ctx, "not all SSH keys can be used", "err", got.missing)
+	}
 	if ctx.Err() != nil { // an agent took all the time
-		return connection{}, ownFault{cmp.Or(got.missing, context.Cause(ctx))}
+		return connection{}, backend.NotTried(cmp.Or(got.missing, context.Cause(ctx)))
 	}
 	conn, err := c.dialThrough(ctx, to.addr, got.keys)
 	if err != nil {
@@ -147,7 +150,7 @@ func (c *Contextualizer) logIn(ctx context.Context, fail context.CancelCauseFunc
 	}
 	err = refusal{fmt.Errorf("none of the keys is accepted (%s): %w", ring, err)}
 	if got.missing != nil {
-		err = ownFault{fmt.Errorf("%w; %w", err, got.missing)}
+		err = backend.NotTried(fmt.Errorf("%w; %w", err, got.missing))
 	}
 	return connection{}, err
 }

@@ -12,24 +12,17 @@ import (
 	"github.com/duffy-ci/duffy/backend"
 )
 
-// An ownFault is an error that matches [backend.ErrNotTried].
-type ownFault struct{ error }
-
-func (e ownFault) Unwrap() error { return e.error }
-
-func (e ownFault) Is(target error) bool { return target == backend.ErrNotTried }
-
-// dialFault returns err, that of a connection that could not be made, as an ownFault if
-// no other node could be connected to either.
+// dialFault returns err, that of a connection that could not be made, as one that matches
+// [backend.ErrNotTried] if no other node could be connected to either.
 func dialFault(err error) error {
 	var dns *net.DNSError
 	var errno syscall.Errno
 	switch {
 	case errors.As(err, &dns) && !dns.IsNotFound:
-		return ownFault{err}
+		return backend.NotTried(err)
 	case !errors.As(err, &errno):
 	case slices.Contains(exhausted, errno), slices.Contains(unroutable, errno) && !routed():
-		return ownFault{err}
+		return backend.NotTried(err)
 	}
 	return err
 }

@@ -61,6 +61,7 @@ func TestOwnFaults(t *testing.T) {
 			c := open(t, config)
 			for call, err := range calls(t.Context(), c, d.node) {
 				require.ErrorIs(t, err, backend.ErrNotTried, call)
+				require.ErrorIs(t, err, backend.ErrUntouched, call)
 				require.ErrorContains(t, err, "node 5: ", call)
 			}
 			if strings.Contains(name, "agent") && len(config.KeyFiles) == 0 {
@@ -74,7 +75,7 @@ func TestOwnFaults(t *testing.T) {
 	cancelled, cancel := context.WithCancel(t.Context())
 	cancel()
 	for call, err := range calls(cancelled, c, d.node) {
-		require.ErrorIs(t, err, backend.ErrNotTried, call)
+		require.ErrorIs(t, err, backend.ErrUntouched, call)
 	}
 }
 
@@ -109,6 +110,7 @@ func TestFaultsOfNodes(t *testing.T) {
 			for call, err := range calls(t.Context(), open(t, n.config), n.node) {
 				require.Error(t, err, call)
 				require.NotErrorIs(t, err, backend.ErrNotTried, call)
+				require.ErrorIs(t, err, backend.ErrUntouched, call)
 			}
 		})
 	}

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	gossh "golang.org/x/crypto/ssh"
+
+	"github.com/duffy-ci/duffy/backend"
 )
 
 // A jump is a host that nodes are reached through.
@@ -55,7 +57,7 @@ func (c *Contextualizer) dialThrough(ctx context.Context, addr string, keys []go
 			})
 		}
 		if err != nil {
-			return nil, ownFault{fmt.Errorf("cannot log in to jump host %s: %w", j, cmp.Or(context.Cause(ctx), err))}
+			return nil, backend.NotTried(fmt.Errorf("cannot log in to jump host %s: %w", j, cmp.Or(context.Cause(ctx), err)))
 		}
 		dial = through(client)
 	}
@@ -76,7 +78,7 @@ func through(client *gossh.Client) dialFunc {
 		case err == nil:
 			return passedConn{conn, client}, nil
 		case ctx.Err() == nil && (!errors.As(err, &answer) || answer.Reason != gossh.ConnectionFailed):
-			err = ownFault{fmt.Errorf("the jump host does not connect to it: %w", err)}
+			err = backend.NotTried(fmt.Errorf("the jump host does not connect to it: %w", err))
 		}
 		client.Close()
 		return nil, err

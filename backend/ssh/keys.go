@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -14,11 +13,12 @@ import (
 
 	gossh "golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/agent"
+
+	"github.com/duffy-ci/duffy/backend"
 )
 
 // A keyring holds the keys to log in with.
 type keyring struct {
-	logger  *slog.Logger
 	agent   string // the socket, if any
 	files   []keyFile
 	sources []string // where keys were looked for, for errors
@@ -37,7 +37,7 @@ func loadKeyring(config Config) (keyring, error) {
 	if len(config.KeyFiles) == 0 && config.Agent == "" {
 		return defaultKeyring(config)
 	}
-	k := keyring{logger: config.Logger}
+	var k keyring
 	if config.Agent != "" {
 		k.useAgent(config.Agent)
 	}
@@ -50,7 +50,7 @@ func loadKeyring(config Config) (keyring, error) {
 }
 
 func defaultKeyring(config Config) (keyring, error) {
-	k := keyring{logger: config.Logger}
+	var k keyring
 	if socket := os.Getenv("SSH_AUTH_SOCK"); socket != "" {
 		k.useAgent(socket)
 	} else {
@@ -143,10 +143,7 @@ func (k keyring) open(ctx context.Context) (bunch, error) {
 	}
 	if len(b.keys) == 0 {
 		b.release()
-		return b, ownFault{cmp.Or(b.missing, fmt.Errorf("there is no SSH key to log in with: looked for %s", k))}
-	}
-	if b.missing != nil {
-		k.logger.WarnContext(ctx, "an SSH key does not help", "error", b.missing)
+		return b, backend.NotTried(cmp.Or(b.missing, fmt.Errorf("there is no SSH key to log in with: looked for %s", k)))
 	}
 	return b, nil
 }

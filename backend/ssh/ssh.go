@@ -165,7 +165,7 @@ func (c *Contextualizer) Ready(ctx context.Context) error {
 	defer keys.release()
 	device, err := os.Open(os.DevNull)
 	if err != nil {
-		return ownFault{err}
+		return backend.NotTried(err)
 	}
 	return device.Close()
 }
@@ -181,19 +181,16 @@ func (c *Contextualizer) login(ctx context.Context, node backend.Node, s script)
 	start := time.Now()
 	to, err := c.target(node)
 	if err != nil {
-		return visit{}, fmt.Errorf("node %d: %w", node.ID, err)
+		return visit{}, backend.Untouched(fmt.Errorf("node %d: %w", node.ID, err))
 	}
 	if s.file, err = shellPath(to.keysFile, to.user); err != nil {
-		return visit{}, fmt.Errorf("node %d: ssh_authorized_keys: %w", node.ID, err)
+		return visit{}, backend.Untouched(fmt.Errorf("node %d: ssh_authorized_keys: %w", node.ID, err))
 	}
 	inner, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
 	conn, err := c.connect(inner, fail, to, c.keys)
 	if err != nil {
-		if errors.Is(ctx.Err(), context.Canceled) {
-			err = ownFault{err}
-		}
-		return visit{}, fmt.Errorf("node %d: cannot log in as %s: %w", node.ID, to, nodeError{err})
+		return visit{}, backend.Untouched(fmt.Errorf("node %d: cannot log in as %s: %w", node.ID, to, nodeError{err}))
 	}
 	defer conn.Close()
 	others, err := c.run(inner, conn.Client, s)
@@ -227,29 +224,31 @@ func (c *Contextualizer) prove(ctx context.Context, node backend.Node, tenant st
 		return err
 	}
 	if _, err := c.login(ctx, node, newScript(authorizedKey(key.PublicKey())+"\n"+tenant, false)); err != nil {
-		return touched(err)
+		return touched{err}
 	}
 	inner, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
-	conn, err := c.connect(inner, fail, to, keyring{logger: c.config.Logger, files: []keyFile{{Signer: key}}, sources: []string{"one that is in the file now"}})
+	conn, err := c.connect(inner, fail, to, keyring{
+		files: []keyFile{{Signer: key}}, sources: []string{"one that is in the file now"},
+	})
 	if err == nil {
 		conn.Close()
-		_, err = c.login(ctx, node, newScript(tenant, false))
-		return touched(err)
+		if _, err = c.login(ctx, node, newScript(tenant, false)); err != nil {
+			err = touched{err}
+		}
+		return err
 	}
 	if errors.As(err, new(refusal)) {
 		err = fmt.Errorf("sshd does not let in who is in %s: say in ssh.authorized-keys what its AuthorizedKeysFile is: %w", to.keysFile, err)
 	}
-	return touched(fmt.Errorf("node %d: %w", node.ID, nodeError{err}))
+	return touched{fmt.Errorf("node %d: %w", node.ID, nodeError{err})}
 }
 
-// touched returns err of a call that did something to a node before.
-func touched(err error) error {
-	if errors.Is(err, backend.ErrNotTried) {
-		err = errors.New(err.Error())
-	}
-	return err
-}
+// A touched is the error of a call that did something to a node before. It matches
+// neither ErrUntouched nor ErrNotTried, whatever it is made of.
+type touched struct{ err error }
+
+func (e touched) Error() string { return e.err.Error() }
 
 func authorizedKey(key gossh.PublicKey) string {
 	return strings.TrimSpace(string(gossh.MarshalAuthorizedKey(key)))

@@ -27,6 +27,9 @@ func TestOpenSSH(t *testing.T) {
 	backendtest.RunContextualizer(t, func(t *testing.T) backendtest.Access {
 		first, second := startSSHD(t, sshdConfig{}), startSSHD(t, sshdConfig{})
 		second.node.ID++
+		host, port := freeAddress(t)
+		silent := at(host, "ssh_port", port)
+		silent.Provision["ssh_host_key"] = first.node.Provision["ssh_host_key"]
 		keys := filepath.Join(second.home, ".ssh", "authorized_keys")
 		require.NoError(t, os.WriteFile(keys, []byte(backendtest.PublicKey(first.own)), 0o600))
 		return backendtest.Access{
@@ -34,6 +37,8 @@ func TestOpenSSH(t *testing.T) {
 			Nodes:          [2]backend.Node{first.node, second.node},
 			CanLogIn:       canLogIn,
 			ServiceKey:     first.own,
+			Unable:         open(t, ssh.Config{Agent: filepath.Join(t.TempDir(), "agent")}),
+			Silent:         &silent,
 			LetIn: func(t *testing.T, node backend.Node, key gossh.Signer) {
 				require.Equal(t, first.node.ID, node.ID)
 				file := filepath.Join(first.home, ".ssh", "authorized_keys")
