@@ -84,11 +84,16 @@ func (c *Contextualizer) connect(ctx context.Context, fail context.CancelCauseFu
 		ctx = limited
 	}
 	var received atomic.Int64
+	var before error
 	for pause := shortestPause; ; pause = min(2*pause, longestPause) {
 		conn, err := c.logIn(ctx, fail, to, keys, &received)
+		if err != nil && before != nil && ctx.Err() != nil {
+			err = before // the last attempt was cut short, which says nothing
+		}
 		if err == nil || !passing(err) || !rest(ctx, pause) {
 			return conn, err
 		}
+		before = err
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -23,14 +24,15 @@ import (
 
 var _ backend.Readier = (*ssh.Contextualizer)(nil)
 
-// calls returns the errors of all calls for a node.
+// calls returns the errors of all calls for a node, at once.
 func calls(ctx context.Context, c *ssh.Contextualizer, node backend.Node) map[string]error {
-	_, inspected := c.Inspect(ctx, node)
-	return map[string]error{
-		"Contextualize":   c.Contextualize(ctx, node, "ssh-ed25519 AAAA"),
-		"Decontextualize": c.Decontextualize(ctx, node),
-		"Inspect":         inspected,
-	}
+	var in, out, look error
+	var all sync.WaitGroup
+	all.Go(func() { in = c.Contextualize(ctx, node, "ssh-ed25519 AAAA") })
+	all.Go(func() { out = c.Decontextualize(ctx, node) })
+	all.Go(func() { _, look = c.Inspect(ctx, node) })
+	all.Wait()
+	return map[string]error{"Contextualize": in, "Decontextualize": out, "Inspect": look}
 }
 
 // TestOwnFaults has a node that would let in anybody who has a key, if it was asked.
@@ -103,7 +105,7 @@ func TestFaultsOfNodes(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			n.config.ConnectTimeout = time.Second
+			n.config.ConnectTimeout = 10 * time.Second
 			if n.config.KeyFiles == nil {
 				n.config.KeyFiles = []string{d.file}
 			}
