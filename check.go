@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/duffy-ci/duffy/backend"
+	"github.com/duffy-ci/duffy/backend/ssh"
 	"github.com/duffy-ci/duffy/pool"
 )
 
@@ -43,6 +44,16 @@ func (c Config) probe(ctx context.Context, backends map[string]backend.Backend) 
 		}
 		return nil
 	})...)
+}
+
+// CheckKeys returns an error if a key in the configuration cannot be read, and a warning
+// if there is none at all to log in to nodes with. Both are about the user of this process.
+func (c Config) CheckKeys(ctx context.Context) (warning, err error) {
+	contextualizer, err := ssh.New(c.SSH)
+	if err != nil {
+		return nil, err
+	}
+	return contextualizer.Ready(ctx), nil
 }
 
 // Warnings tells what is allowed in the pools' configuration but likely a mistake, with

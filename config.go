@@ -58,6 +58,11 @@ func LoadConfig(paths ...string) (Config, error) {
 	cfg.SSH = ssh.Config{
 		User: c.SSH.User, Port: c.SSH.Port, KeyFiles: c.SSH.KeyFiles, Agent: c.SSH.Agent,
 		HostKeys: backend.HostKeys(c.SSH.HostKeys), ConnectTimeout: c.SSH.ConnectTimeout, CommandTimeout: c.SSH.CommandTimeout,
+		AuthorizedKeys: c.SSH.AuthorizedKeys, ProxyJump: c.SSH.ProxyJump,
+		KexAlgorithms: c.SSH.KexAlgorithms, Ciphers: c.SSH.Ciphers, MACs: c.SSH.MACs,
+	}
+	if err := cfg.SSH.Check(); err != nil {
+		return Config{}, f.placeAll(err)
 	}
 	// A playbook that waits for another one would do so on its own time.
 	cfg.Ansible.Concurrency = cmp.Or(c.Ansible.Concurrency, cfg.LongWorkers)
@@ -76,13 +81,17 @@ type files struct {
 	pools []pool.Raw
 }
 
-// placeAll puts file and line before each of the errors of pool.Parse.
+// placeAll puts file and line before each of the errors of pool.Parse and ssh.Config.
 func (f *files) placeAll(err error) error {
 	var errs []error
 	for _, err := range split(err) {
 		var wrong *pool.ConfigError
-		if errors.As(err, &wrong) {
+		var setting *backend.SettingError
+		switch {
+		case errors.As(err, &wrong):
 			err = f.At(wrong.Err, append([]string{"nodepools"}, wrong.Path...)...)
+		case errors.As(err, &setting):
+			err = f.At(setting.Err, setting.Path...)
 		}
 		errs = append(errs, err)
 	}

@@ -11,6 +11,13 @@ import (
 	"github.com/duffy-ci/duffy/backend"
 )
 
+// Check reports what is wrong with settings, without a look at keys. It returns
+// *[backend.SettingError] values, joined with [errors.Join] if there are several.
+func (c Config) Check() error {
+	_, err := newContextualizer(c)
+	return err
+}
+
 // readSettings reads what is written in the notation of OpenSSH.
 func (c *Contextualizer) readSettings() error {
 	safe, old := gossh.SupportedAlgorithms(), gossh.InsecureAlgorithms()

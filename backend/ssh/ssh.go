@@ -102,6 +102,16 @@ type dialFunc func(ctx context.Context, network, addr string) (net.Conn, error)
 // needs a passphrase; that there is no key at all is for Ready and the first login to
 // tell. What is wrong with another setting is a *[backend.SettingError].
 func New(config Config) (*Contextualizer, error) {
+	c, err := newContextualizer(config)
+	if err != nil {
+		return nil, err
+	}
+	c.keys, err = loadKeyring(c.config)
+	return c, err
+}
+
+// newContextualizer returns one without keys.
+func newContextualizer(config Config) (*Contextualizer, error) {
 	config.User = cmp.Or(config.User, "root")
 	config.Port = cmp.Or(config.Port, 22)
 	config.AuthorizedKeys = cmp.Or(config.AuthorizedKeys, ".ssh/authorized_keys")
@@ -112,12 +122,7 @@ func New(config Config) (*Contextualizer, error) {
 		config.Logger = slog.New(slog.DiscardHandler)
 	}
 	c := &Contextualizer{config: config, dial: new(net.Dialer).DialContext}
-	if err := c.readSettings(); err != nil {
-		return nil, err
-	}
-	var err error
-	c.keys, err = loadKeyring(config)
-	return c, err
+	return c, c.readSettings()
 }
 
 // Contextualize puts sshKey in the place of all tenants' keys on node. It takes

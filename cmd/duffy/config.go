@@ -50,12 +50,28 @@ func (configCheckCmd) Run(ctx context.Context, p *program) error {
 	if err := errors.Join(appErr, legacyErr); err != nil {
 		return err
 	}
+	warnings, err := checkKeys(ctx, cfg)
+	if err != nil {
+		return err
+	}
 	secrets := slices.Concat(serverFiles(c), tlsFiles(c.Metaclient.TLS), clientFiles(c.Client))
-	for _, warning := range slices.Concat(cfg.Warnings(duffy.Options{}), exposedConfig(files), exposedSecrets(secrets...)) {
+	for _, warning := range slices.Concat(warnings, cfg.Warnings(duffy.Options{}), exposedConfig(files), exposedSecrets(secrets...)) {
 		fmt.Fprintf(p.stderr, "duffy: warning: %v\n", warning)
 	}
 	p.printf("OK.\nValidated configuration subkeys: %s\n", strings.Join(keys, ", "))
 	return nil
+}
+
+// checkKeys checks the keys to nodes where there is a server.
+func checkKeys(ctx context.Context, cfg duffy.Config) (warnings []error, err error) {
+	if cfg.Database == "" {
+		return nil, nil
+	}
+	warning, err := cfg.CheckKeys(ctx)
+	if warning != nil {
+		warnings = []error{warning}
+	}
+	return warnings, err
 }
 
 type configDumpCmd struct{}

@@ -28,8 +28,8 @@ func openServer(t testing.TB) *ssh.ServerConfig {
 	require.NoError(t, err)
 	signer, err := ssh.NewSignerFromSigner(private)
 	require.NoError(t, err)
-	cfg := &ssh.ServerConfig{PublicKeyCallback: func(ssh.ConnMetadata, ssh.PublicKey) (*ssh.Permissions, error) {
-		return nil, nil
+	cfg := &ssh.ServerConfig{PublicKeyCallback: func(_ ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
+		return &ssh.Permissions{Extensions: map[string]string{"key": string(ssh.MarshalAuthorizedKey(key))}}, nil
 	}}
 	cfg.AddHostKey(signer)
 	return cfg
@@ -54,11 +54,11 @@ func listenEverywhere(t testing.TB, answer func(net.Conn)) (port int) {
 	return l.Addr().(*net.TCPAddr).Port
 }
 
-// attend serves a client of SSH, whose commands are run by a function that returns
-// their exit status.
-func attend(conn net.Conn, cfg *ssh.ServerConfig, run func(ssh.Channel) (status uint32)) {
+// attend serves a client of SSH, whose commands are run by a function that gets to know
+// its key and returns their exit status.
+func attend(conn net.Conn, cfg *ssh.ServerConfig, run func(key string, command ssh.Channel) (status uint32)) {
 	defer conn.Close()
-	_, channels, requests, err := ssh.NewServerConn(conn, cfg)
+	server, channels, requests, err := ssh.NewServerConn(conn, cfg)
 	if err != nil {
 		return
 	}
@@ -72,7 +72,7 @@ func attend(conn net.Conn, cfg *ssh.ServerConfig, run func(ssh.Channel) (status 
 			for r := range requests {
 				_ = r.Reply(r.Type == "exec", nil)
 				if r.Type == "exec" {
-					status := run(channel)
+					status := run(server.Permissions.Extensions["key"], channel)
 					_, _ = channel.SendRequest("exit-status", false, ssh.Marshal(struct{ Status uint32 }{status}))
 					channel.Close()
 				}
@@ -81,8 +81,8 @@ func attend(conn net.Conn, cfg *ssh.ServerConfig, run func(ssh.Channel) (status 
 	}
 }
 
-// prove reads a script and answers as a node that ran it and has no keys of its own.
-func prove(script ssh.Channel) (status uint32) {
+// prove reads a script and answers as a node that ran it and has no key but this one.
+func prove(key string, script ssh.Channel) (status uint32) {
 	words := map[string]string{}
 	lines := bufio.NewScanner(script)
 	for lines.Scan() {
@@ -92,6 +92,6 @@ func prove(script ssh.Channel) (status uint32) {
 		}
 	}
 	mark := words["nonce"] + words["proof"]
-	_, _ = fmt.Fprintf(script, "\n%s has\n\n%s ends\n", mark, mark)
+	_, _ = fmt.Fprintf(script, "\n%s has\n%s\n%s ends\n", mark, strings.TrimSpace(key), mark)
 	return 0
 }

@@ -57,6 +57,11 @@ nodepools: {concrete: {a: {mechanism: {type: ansible, ansible: {topdir: ., provi
 	return f
 }
 
+// configure replaces the settings that were added, for processes that start.
+func (f *fleet) configure(settings string) error {
+	return os.WriteFile(filepath.Join(f.dir, "settings.yaml"), []byte(settings), 0o600)
+}
+
 func (f *fleet) args(args ...string) []string {
 	return append([]string{"-c", "duffy.yaml", "-c", "settings.yaml"}, args...)
 }

@@ -109,7 +109,7 @@ func TestHostileText(t *testing.T) {
 	refusing := listenEverywhere(t, func(c net.Conn) { disconnectBeforeLogin(c, hostileText(made, "disconnect")) })
 	server := openServer(t)
 	talking := listenEverywhere(t, func(c net.Conn) {
-		attend(c, server, func(command ssh.Channel) (status uint32) {
+		attend(c, server, func(_ string, command ssh.Channel) (status uint32) {
 			_, _ = io.WriteString(command.Stderr(), hostileText(made, "output"))
 			return 1
 		})

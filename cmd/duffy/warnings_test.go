@@ -17,6 +17,7 @@ import (
 func TestReuseWithoutReinstall(t *testing.T) {
 	t.Parallel()
 	const inherited = `database: {url: 'sqlite:///%[1]s/duffy.sqlite'}
+ssh: {key-files: [%[1]s/key]}
 nodepools:
   abstract:
     base:
@@ -29,7 +30,7 @@ nodepools:
       extends: base
       reuse-nodes: {arch: x86_64}
 `
-	const warning = "pools.yaml:12: nodepools.abstract.physical.reuse-nodes: nothing reinstalls machines before they are reused, " +
+	const warning = "pools.yaml:13: nodepools.abstract.physical.reuse-nodes: nothing reinstalls machines before they are reused, " +
 		"since there is no deprovision playbook"
 	for pools, warned := range map[string]bool{
 		"  concrete:\n    p: {extends: physical}\n    q: {extends: physical}\n":                                                      true,
@@ -40,6 +41,8 @@ nodepools:
 		"  concrete:\n    p: {extends: physical, reuse-nodes: false}\n    q: {extends: physical, fill-level: 5, reinstalls: null}\n": true,
 	} {
 		dir := t.TempDir()
+		_, err := newDemoKey(filepath.Join(dir, "key"))
+		require.NoError(t, err)
 		require.NoError(t, os.WriteFile(filepath.Join(dir, "playbook.yml"), []byte("[]"), 0o600))
 		require.NoError(t, os.WriteFile(filepath.Join(dir, "pools.yaml"), fmt.Appendf(nil, inherited+pools, dir), 0o600))
 		code, stdout, stderr := runProgram(t, dir, "-c", "pools.yaml", "config", "check")

@@ -155,6 +155,11 @@ type SSH struct {
 
 	HostKeys string // "any", "first-use" or "pinned"
 
+	AuthorizedKeys string // where they are on nodes, as in sshd_config
+	ProxyJump      string // hosts on the way to nodes, as for ssh
+
+	KexAlgorithms, Ciphers, MACs string // as in ssh_config
+
 	ConnectTimeout time.Duration
 	CommandTimeout time.Duration
 }

@@ -123,7 +123,9 @@ func TestExample(t *testing.T) {
 	require.Equal(t, config.Defaults{SessionLifetime: 6 * time.Hour, SessionLifetimeMax: 36 * time.Hour, NodeQuota: 5}, c.Defaults)
 	require.Equal(t, config.SSH{
 		User: "admin", Port: 2222, KeyFiles: []string{"/etc/duffy/id_ed25519"}, Agent: "/run/agent",
-		HostKeys: "pinned", ConnectTimeout: 2500 * time.Millisecond, CommandTimeout: 20 * time.Second,
+		HostKeys: "pinned", AuthorizedKeys: "/etc/ssh/keys/%u", ProxyJump: "jump@gate.example:2222",
+		KexAlgorithms: "+diffie-hellman-group14-sha1", Ciphers: "+aes128-cbc", MACs: "+hmac-sha1-96",
+		ConnectTimeout: 2500 * time.Millisecond, CommandTimeout: 20 * time.Second,
 	}, c.SSH)
 	require.Equal(t, "any", load(t, write(t, "a.yaml", "ssh: {host-keys: ignore}\n")).Config().SSH.HostKeys)
 	require.Empty(t, load(t, write(t, "a.yaml", "ssh: {}\n")).Config().SSH.HostKeys)
@@ -136,7 +138,7 @@ func TestExample(t *testing.T) {
 	pools := files.Pools()
 	require.Len(t, pools, 3)
 	require.Equal(t, map[string]any{"extends": []any{"virtual"}, "fill-level": int64(20)}, pools[2].Settings)
-	require.Equal(t, "testdata/example.yaml:102", files.Where("nodepools", "concrete", "virtual-small", "extends", "0"))
+	require.Equal(t, "testdata/example.yaml:107", files.Where("nodepools", "concrete", "virtual-small", "extends", "0"))
 }
 
 func TestProduction(t *testing.T) {

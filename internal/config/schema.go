@@ -208,6 +208,11 @@ func readSSH(s *section) SSH {
 		Port:           readPort(s, 0),
 		Agent:          s.text("agent", ""),
 		HostKeys:       s.oneOf("host-keys", "", "any", "first-use", "pinned", "ignore"),
+		AuthorizedKeys: s.text("authorized-keys", ""),
+		ProxyJump:      s.text("proxy-jump", ""),
+		KexAlgorithms:  s.text("kex-algorithms", ""),
+		Ciphers:        s.text("ciphers", ""),
+		MACs:           s.text("macs", ""),
 		ConnectTimeout: s.duration("connect-timeout", 0),
 		CommandTimeout: s.duration("command-timeout", 0),
 	}
