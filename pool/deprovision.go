@@ -101,6 +101,8 @@ func (s *Service) settleDeprovisioned(ctx context.Context, owner string, nodes [
 				var freed []*Node
 				freed, err = returning(ctx, s.freed(tx, Deprovisioning, n))
 				more = s.deprovisionJobs(freed, time.Time{})
+			case ok && runErr == nil && errors.Is(open[n.ID], backend.ErrNotTried): // which is not up to the node
+				more, err = s.notGone(ctx, tx, owner, n, "the last tenant could not be locked out: "+open[n.ID].Error())
 			case ok && runErr == nil:
 				reason := "the last tenant may still have access, and nothing reinstalls the node: " + open[n.ID].Error()
 				_, err = s.fail(ctx, tx, Deprovisioning, owner, reason, s.now().Add(failedPause), n.ID)

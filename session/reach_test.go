@@ -117,6 +117,31 @@ func TestInspectionCannotBeKept(t *testing.T) {
 	})
 }
 
+// TestLockingOutIsTriedAgain has a worker that cannot log in to a node that is reused.
+func TestLockingOutIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		l := newInspectedLab(t, d, reusing("metal", 1))
+		l.outside.Kept = true
+		id := l.known("rack1")
+		l.fill()
+		alice := l.tenant("alice")
+		s := l.mustRequest(alice, spec(1, "metal"))
+		l.outside.Inject(fake.Fault{In: fake.Decontextualize, Err: errNoKey})
+		l.retire(alice, s)
+		for range 3 {
+			l.reconcile()
+			require.Equal(t, pool.Deprovisioning, l.node(id).State, "neither is it to blame, nor may anybody have it")
+			l.clock.advance(time.Minute)
+		}
+		l.outside.Heal()
+		l.reconcile()
+		l.fill()
+		require.Equal(t, pool.Ready, l.node(id).State)
+		l.accounted()
+	})
+}
+
 // TestReplacementsEnd has a pool whose nodes do not answer, beside one that is well.
 func TestReplacementsEnd(t *testing.T) {
 	t.Parallel()
