@@ -158,9 +158,9 @@ func unreachable(why error) error {
 
 // Ready returns an error if this process could give no tenant access to any node: the
 // contextualizer says so, or several requests in a row found that. Nodes that do not
-// answer are no reason: the pools of others may be well.
+// answer are no reason: the pools of others may be well. Without pools all is well.
 func (s *Service) Ready(ctx context.Context) error {
-	if c, ok := s.contextualizer.(backend.Readier); ok {
+	if c, ok := s.contextualizer.(backend.Readier); ok && len(s.pools.Pools().Concrete()) > 0 {
 		if err := c.Ready(ctx); err != nil {
 			return fmt.Errorf("nodes cannot be logged in to: %w", err)
 		}

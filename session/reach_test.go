@@ -260,7 +260,7 @@ func (unready) Ready(context.Context) error { return errNoKey }
 func TestUnready(t *testing.T) {
 	t.Parallel()
 	machines := fake.New()
-	l := newLabOf(t, dbtest.SQLite(t), machines, unready{machines})
+	l := newLabOf(t, dbtest.SQLite(t), machines, unready{machines}, throwAway("a", 1))
 	require.ErrorIs(t, l.sessions.Ready(t.Context()), backend.ErrNotTried)
 	require.ErrorContains(t, l.sessions.Ready(t.Context()), "there is no SSH key")
 }

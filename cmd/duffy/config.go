@@ -62,9 +62,9 @@ func (configCheckCmd) Run(ctx context.Context, p *program) error {
 	return nil
 }
 
-// checkKeys checks the keys to nodes where there is a server.
+// checkKeys checks the keys to nodes where there are pools.
 func checkKeys(ctx context.Context, cfg duffy.Config) (warnings []error, err error) {
-	if cfg.Database == "" {
+	if len(cfg.Pools.Concrete()) == 0 {
 		return nil, nil
 	}
 	warning, err := cfg.CheckKeys(ctx)
