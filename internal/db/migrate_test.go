@@ -17,11 +17,11 @@ import (
 
 const (
 	duffy3Head = "6654d536b836"
-	ourHead    = "20261123000003_api_keys"
+	ourHead    = "20261125000001_forced"
 )
 
 // ours are all migrations of ours, in order.
-var ours = []string{"20261123000001_leases", "20261123000002_lists", ourHead}
+var ours = []string{"20261123000001_leases", "20261123000002_lists", "20261123000003_api_keys", ourHead}
 
 var head = db.Revision{Duffy3: duffy3Head, Duffy: ourHead, Head: true}
 

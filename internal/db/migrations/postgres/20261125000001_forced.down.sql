@@ -1,0 +1,2 @@
+DROP INDEX nodes_lease_owner_index;
+ALTER TABLE nodes DROP COLUMN forced;
