@@ -1,8 +1,11 @@
 package foreign
 
 import (
+	"bytes"
 	"encoding/json"
+	"fmt"
 	"maps"
+	"math"
 	"net/netip"
 	"regexp"
 	"slices"
@@ -44,7 +47,7 @@ func (c *cleaner) value(v any, depth int) any {
 	case string:
 		return c.text(v)
 	case json.Number:
-		if _, err := v.Float64(); err != nil {
+		if !storable(v) {
 			return c.text(v.String())
 		}
 		return v
@@ -61,9 +64,47 @@ func (c *cleaner) value(v any, depth int) any {
 		return list(c, v, depth)
 	case []string:
 		return list(c, v, depth)
-	default:
+	case nil, bool, int, int64:
 		return v
+	case float64:
+		if math.IsInf(v, 0) || math.IsNaN(v) {
+			return fmt.Sprint(v)
+		}
+		return v
+	default:
+		return c.other(v, depth)
 	}
+}
+
+// other returns a value as JSON has it, or its type if JSON does not have it.
+func (c *cleaner) other(v any, depth int) any {
+	text, err := json.Marshal(v)
+	if err != nil {
+		return c.text(fmt.Sprintf("(%T)", v))
+	}
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.UseNumber()
+	var plain any
+	if err := d.Decode(&plain); err != nil {
+		return c.text(fmt.Sprintf("(%T)", v))
+	}
+	return c.value(plain, depth)
+}
+
+// digitsMax is less than any database limits the digits of a number to.
+const digitsMax = 1000
+
+// storable tells whether databases can hold a number.
+func storable(n json.Number) bool {
+	f, err := n.Float64()
+	return err == nil && len(n) <= digitsMax && json.Valid([]byte(n)) &&
+		(f != 0 || !strings.ContainsAny(strings.SplitN(strings.ToLower(string(n)), "e", 2)[0], "123456789"))
+}
+
+// Storable returns text that both databases can store, whatever it was.
+func Storable(text string) string {
+	c := cleaner{left: dataMax}
+	return c.text(text)
 }
 
 func list[T any](c *cleaner, items []T, depth int) []any {

@@ -37,8 +37,8 @@ func cleanNodes(nodes []backend.Node) []backend.Node {
 	return cleaned
 }
 
-// Contextualizer returns c with errors that are escaped, see [foreign.Error], or nil if c is
-// nil. It is a [backend.Inspector] if c is one.
+// Contextualizer returns c with errors that are escaped, see [foreign.Error], and inspections that
+// can be stored, or nil if c is nil. It is a [backend.Inspector] if c is one.
 func Contextualizer(c backend.Contextualizer) backend.Contextualizer {
 	switch inspector, ok := c.(backend.Inspector); {
 	case c == nil:
@@ -66,5 +66,11 @@ type cleanInspector struct {
 
 func (c cleanInspector) Inspect(ctx context.Context, node backend.Node) (backend.Inspection, error) {
 	seen, err := c.inspector.Inspect(ctx, node)
+	seen.User, seen.AuthorizedKeysSHA256 = foreign.Storable(seen.User), foreign.Storable(seen.AuthorizedKeysSHA256)
+	keys := make([]string, len(seen.HostKeys))
+	for i, key := range seen.HostKeys {
+		keys[i] = foreign.Storable(key)
+	}
+	seen.HostKeys = keys
 	return seen, foreign.Error(err)
 }
