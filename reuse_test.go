@@ -90,7 +90,7 @@ func TestTenantStaysOnReusedMachine(t *testing.T) {
 	require.Equal(t, backendtest.PublicKey(laptop)+backendtest.PublicKey(own), read(t, keys), "what is known to be the tenant's is gone")
 
 	require.NoError(t, os.WriteFile(keys, []byte(backendtest.PublicKey(own)), 0o600))
-	require.NoError(t, d.Pools.RetryNodes(t.Context(), machine.ID))
+	require.NoError(t, d.Pools.RetryNodes(t.Context(), false, machine.ID))
 	until(pool.Ready)
 }
 

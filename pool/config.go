@@ -47,7 +47,8 @@ type Config struct {
 	ProvisionTimeout   time.Duration
 	DeprovisionTimeout time.Duration
 
-	// OnInterrupted is OnInterruptedFail if empty.
+	// OnInterrupted is OnInterruptedFail if empty. OnInterruptedRetry also says that
+	// the backend finds what exists of a node by its id alone, to deprovision it too.
 	OnInterrupted string
 
 	// HostKeys says which host keys the contextualizer accepts of the pool's nodes;
@@ -69,6 +70,9 @@ type Config struct {
 	// [backend.Pool].
 	Vars map[string]any
 }
+
+// findsByID tells whether the pool's backend finds what exists of a node by its id alone.
+func (c *Config) findsByID() bool { return c != nil && c.OnInterrupted == OnInterruptedRetry }
 
 // Reuses tells whether the pool's nodes go back to be provisioned again.
 func (c *Config) Reuses() bool { return len(c.ReuseNodes) > 0 }

@@ -10,6 +10,7 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/duffy-ci/duffy/backend"
+	"github.com/duffy-ci/duffy/internal/db"
 	"github.com/duffy-ci/duffy/queue"
 )
 
@@ -32,16 +33,40 @@ func (s *Service) deprovision(ctx context.Context, j deprovisionJob) error {
 	}
 	held, release := s.HoldLease(ctx, owner)
 	defer release()
+	nodes, err = s.refuse(ctx, owner, nodes)
+	if err != nil || len(nodes) == 0 {
+		return err
+	}
 	open := s.decontextualize(held, nodes)
-	c := s.cfg.Pools.Get(j.Pool)
 	began := time.Now()
-	got, runErr := s.run(held, c, j.Pool, nodes, backend.Backend.Deprovision, (*Config).deprovisionTimeout)
-	s.metrics.ran(held, Deprovisioning, j.Pool, began, nodes, got, runErr)
+	r := s.run(held, owner, j.Pool, nodes, backend.Backend.Deprovision, (*Config).deprovisionTimeout)
+	s.metrics.ran(r, Deprovisioning, began, len(r.got))
+	return s.settleDeprovisioned(ctx, r, open)
+}
 
-	stopped := interrupted(held)
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
-	defer cancel()
-	return s.settleDeprovisioned(ctx, owner, nodes, got, open, runErr, stopped)
+// refuse fails those of nodes whose machines nothing is known of, and returns the others: a
+// backend that is told nothing may take that for all that there is.
+func (s *Service) refuse(ctx context.Context, owner string, nodes []*Node) (known []*Node, err error) {
+	var unknown []int64
+	for _, n := range nodes {
+		if s.canDeprovision(n) {
+			known = append(known, n)
+		} else {
+			unknown = append(unknown, n.ID)
+		}
+	}
+	if len(unknown) > 0 {
+		_, err = s.fail(ctx, s.db, Deprovisioning, owner, "not deprovisioned: "+nothingKnown, time.Time{}, unknown...)
+	}
+	return known, err
+}
+
+const nothingKnown = "nothing is known of its machine, and a backend that is told nothing may remove others"
+
+// canDeprovision tells whether a node's backend can tell its machine from others. Of reusable
+// ones it is told what operators entered.
+func (s *Service) canDeprovision(n *Node) bool {
+	return n.Reusable || n.Forced || len(n.provision()) > 0 || s.cfg.Pools.Get(n.Pool).findsByID()
 }
 
 // decontextualize locks tenants out of nodes as far as the nodes let it: after
@@ -83,38 +108,18 @@ func (s *Service) carriesOver(n *Node) bool {
 	return n.Reusable && n.wasHandedOut() && n.inspection() != nil && c != nil && !c.ReinstalledBy(s.cfg.Backends[c.Backend])
 }
 
-// settleDeprovisioned writes down what became of nodes. stopped tells that the run
-// had to end early.
-func (s *Service) settleDeprovisioned(ctx context.Context, owner string, nodes []*Node,
-	results []backend.Node, open map[int64]error, runErr error, stopped bool,
-) error {
-	got := byID(results)
-	return s.db.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {
+// settleDeprovisioned writes down what became of the nodes of a run. open tells where the
+// last tenant may still have access.
+func (s *Service) settleDeprovisioned(ctx context.Context, r *run, open map[int64]error) error {
+	failed := func(err error) {
+		s.log.WarnContext(ctx, "cannot write down what a backend removed, trying again", "pool", r.pool, "owner", r.owner, "err", err)
+	}
+	got := byID(r.got)
+	return db.Insist(ctx, s.db, settleTimeout, failed, func(ctx context.Context, tx bun.Tx) error {
 		var jobs []queue.Job
-		for _, n := range nodes {
-			var more []queue.Job
-			var err error
-			switch _, ok := got[n.ID]; {
-			case ok && runErr == nil && (open[n.ID] == nil || !s.carriesOver(n)):
-				more, err = s.gone(ctx, tx, owner, n)
-			case stopped:
-				var freed []*Node
-				freed, err = returning(ctx, s.freed(tx, Deprovisioning, n))
-				more = s.deprovisionJobs(freed, time.Time{})
-			case ok && runErr == nil && errors.Is(open[n.ID], backend.ErrNotTried): // which is not up to the node
-				more, err = s.notGone(ctx, tx, owner, n, "the last tenant could not be locked out: "+open[n.ID].Error())
-			case ok && runErr == nil:
-				reason := "the last tenant may still have access, and nothing reinstalls the node: " + open[n.ID].Error()
-				_, err = s.fail(ctx, tx, Deprovisioning, owner, reason, s.now().Add(failedPause), n.ID)
-			case errors.As(runErr, new(noPoolError)):
-				_, err = s.fail(ctx, tx, Deprovisioning, owner, "deprovisioning failed: "+runErr.Error(), s.now(), n.ID)
-			default:
-				reason := fmt.Sprintf("the backend deprovisioned %d of %d nodes", len(got), len(nodes))
-				if runErr != nil {
-					reason = runErr.Error()
-				}
-				more, err = s.notGone(ctx, tx, owner, n, reason)
-			}
+		for _, n := range r.nodes {
+			_, ok := got[n.ID]
+			more, err := s.settleNodeTx(ctx, tx, r, n, ok && r.err == nil, open[n.ID])
 			if err != nil {
 				return err
 			}
@@ -122,6 +127,32 @@ func (s *Service) settleDeprovisioned(ctx context.Context, owner string, nodes [
 		}
 		return s.queue.Insert(ctx, tx, jobs...)
 	})
+}
+
+// settleNodeTx writes down what became of a node of a run that was to deprovision it. open is
+// why the last tenant may still have access to it, nil if that is not so.
+func (s *Service) settleNodeTx(ctx context.Context, tx bun.Tx, r *run, n *Node, removed bool, open error) ([]queue.Job, error) {
+	switch {
+	case removed && (open == nil || !s.carriesOver(n)):
+		return s.gone(ctx, tx, r.owner, n)
+	case r.stopped:
+		freed, err := returning(ctx, s.freed(tx, n))
+		return s.deprovisionJobs(freed, time.Time{}), err
+	case removed && errors.Is(open, backend.ErrNotTried): // which is not up to the node
+		return s.notGone(ctx, tx, r.owner, n, "the last tenant could not be locked out: "+open.Error())
+	case removed:
+		reason := "the last tenant may still have access, and nothing reinstalls the node: " + open.Error()
+		_, err := s.fail(ctx, tx, Deprovisioning, r.owner, reason, s.now().Add(failedPause), n.ID)
+		return nil, err
+	case errors.As(r.err, new(noPoolError)):
+		_, err := s.fail(ctx, tx, Deprovisioning, r.owner, "deprovisioning failed: "+r.err.Error(), s.now(), n.ID)
+		return nil, err
+	}
+	reason := fmt.Sprintf("the backend deprovisioned %d of %d nodes", len(r.got), len(r.nodes))
+	if r.err != nil {
+		reason = r.err.Error()
+	}
+	return s.notGone(ctx, tx, r.owner, n, reason)
 }
 
 // gone moves a deprovisioned node to unused, or retires it.
@@ -138,6 +169,7 @@ func (s *Service) gone(ctx context.Context, tx bun.Tx, owner string, n *Node) ([
 		Set("session_id = NULL").
 		Set("pool = NULL").
 		Set("attempts = 0").
+		Set("forced = FALSE").
 		Set("retry_at = NULL")
 	_, err := dropData(q, ephemeral...).Exec(ctx)
 	return s.fillReusing(), err
@@ -146,21 +178,18 @@ func (s *Service) gone(ctx context.Context, tx bun.Tx, owner string, n *Node) ([
 // notGone has another try made later, or gives the node up. Pool and provision
 // data stay, so that somebody can clean up.
 func (s *Service) notGone(ctx context.Context, tx bun.Tx, owner string, n *Node, reason string) ([]queue.Job, error) {
-	n.Attempts++
-	if n.Attempts >= deprovisionTries {
-		reason = fmt.Sprintf("deprovisioning failed %d times, the last time: %s", n.Attempts, reason)
+	attempts := n.Attempts + 1
+	if attempts >= deprovisionTries {
+		reason = fmt.Sprintf("deprovisioning failed %d times, the last time: %s", attempts, reason)
 		_, err := s.fail(ctx, tx, Deprovisioning, owner, reason, s.now().Add(failedPause), n.ID)
 		return nil, err
 	}
-	retry := s.now().Add(pause(n.Attempts))
+	retry := s.now().Add(pause(attempts))
 	s.log.WarnContext(ctx, "deprovisioning failed", "node", n.ID, "pool", n.Pool,
-		"attempts", n.Attempts, "retry_at", retry, "reason", reason)
-	q := s.update(tx, Deprovisioning, n.ID).
-		Where("lease_owner = ?", owner).
-		Set("lease_owner = NULL").
-		Set("lease_until = NULL").
-		Set("attempts = ?", n.Attempts).
+		"attempts", attempts, "retry_at", retry, "reason", reason)
+	q := s.freed(tx, n).
+		Set("attempts = ?", attempts).
 		Set("retry_at = ?", retry)
-	_, err := setData(q, "error", failure(s.now(), reason)).Exec(ctx)
-	return s.deprovisionJobs([]*Node{n}, retry), err
+	freed, err := returning(ctx, setData(q, "error", failure(s.now(), reason)))
+	return s.deprovisionJobs(freed, retry), err
 }

@@ -35,14 +35,16 @@ func (n *Node) interrupted() bool {
 }
 
 // RetryNodes has failed nodes deprovisioned, by whatever is known of them. All of
-// them, or none if one is not failed: fault.Invalid, or unknown: fault.NotFound.
-// How they were when they were inspected counts no more: the caller has seen to them.
-func (s *Service) RetryNodes(ctx context.Context, ids ...int64) error {
+// them, or none if one is not failed, or nothing is known of its machine: fault.Invalid, or is
+// unknown: fault.NotFound, or another node has its hostname or address, so that removing it could
+// remove that one's machine: fault.Conflict. How they were when they were inspected counts no
+// more: the caller has seen to them. With force the caller also says that the backend finds
+// machines by the ids of nodes alone.
+func (s *Service) RetryNodes(ctx context.Context, force bool, ids ...int64) error {
 	return s.db.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {
 		var nodes []*Node
 		for _, id := range ids {
-			n, err := s.leaveFailed(ctx, tx, id, dropData(s.move(tx, Failed, Deprovisioning, id), "ssh").
-				Set("retry_at = NULL").Set("attempts = 0"))
+			n, err := s.retryTx(ctx, tx, force, id)
 			if err != nil {
 				return err
 			}
@@ -50,6 +52,30 @@ func (s *Service) RetryNodes(ctx context.Context, ids ...int64) error {
 		}
 		return s.queue.Insert(ctx, tx, s.deprovisionJobs(nodes, time.Time{})...)
 	})
+}
+
+func (s *Service) retryTx(ctx context.Context, tx bun.Tx, force bool, id int64) (*Node, error) {
+	n := &Node{ID: id}
+	err := tx.NewSelect().Model(n).WherePK().Where("state = ?", Failed).Where("retired_at IS NULL").Scan(ctx)
+	if errors.Is(err, sql.ErrNoRows) {
+		return s.leaveFailed(ctx, tx, id, s.move(tx, Failed, Deprovisioning, id)) // says why not
+	}
+	if err != nil {
+		return nil, err
+	}
+	if n.Forced = force; !s.canDeprovision(n) {
+		return nil, fault.Newf(fault.Invalid, "node %d: %s: look for it, and retire the node; "+
+			"or force it, if the backend finds machines by the ids of nodes alone, which on-interrupted: retry says of a pool", id, nothingKnown)
+	}
+	holder, err := s.holder(ctx, tx, n)
+	if err != nil {
+		return nil, err
+	}
+	if why := s.hits(n, holder); why != "" && !(force && !n.Reusable) {
+		return nil, fault.Newf(fault.Conflict, "node %d: %s: retire it, or try again when that one is gone", id, why)
+	}
+	return s.leaveFailed(ctx, tx, id, dropData(s.removes(s.update(tx, Failed, id), holder), "ssh").
+		Set("attempts = 0").Set("forced = ?", force))
 }
 
 // RetireNodes forgets failed nodes: nothing is left of them, or somebody has seen

@@ -68,7 +68,11 @@ func (s *Service) missing(ctx context.Context, tx bun.Tx, c *Config) (int, error
 	case trouble.RetryAt != nil && trouble.RetryAt.After(s.now()):
 		return 0, nil
 	case trouble.Failures > 0:
-		return 1 - provisioning, nil
+		stuck, err := s.stuck(ctx, tx, c.Name)
+		if stuck >= *c.FillLevel {
+			return 0, err
+		}
+		return 1 - provisioning, err
 	}
 	return missing, nil
 }
@@ -82,6 +86,18 @@ func (s *Service) stock(ctx context.Context, tx bun.Tx, name string) (ready, pro
 		Where("pool = ?", name).Where("retired_at IS NULL").
 		Where("state IN (?)", bun.List([]State{Ready, Provisioning})).Scan(ctx, &ready, &provisioning)
 	return ready, provisioning, err
+}
+
+// stuck counts failed nodes whose machines cannot be removed yet, see cleanUp. A pool whose
+// backend makes more and more of them would have no end.
+func (s *Service) stuck(ctx context.Context, tx bun.Tx, name string) (int, error) {
+	n, err := tx.NewSelect().Model((*Node)(nil)).
+		Where("pool = ?", name).Where("state = ?", Failed).Where("retired_at IS NULL").
+		Where("retry_at IS NOT NULL").
+		Where("EXISTS (SELECT 1 FROM nodes AS h WHERE h.id <> n.id AND h.ipaddr = n.ipaddr AND h.retired_at IS NULL AND h.state NOT IN (?))",
+			bun.List([]State{Provisioning, Failed})).
+		Count(ctx)
+	return int(n), err
 }
 
 func (s *Service) allocate(ctx context.Context, tx bun.Tx, c *Config, n int) ([]*Node, error) {

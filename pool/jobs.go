@@ -38,9 +38,14 @@ func (j deprovisionJob) NotBefore() time.Time { return j.At }
 
 const (
 	fillTimeout = time.Minute
-	// What a run of a backend may take beyond its own time limit, for settling
-	// its results.
+
+	// settleTimeout is for writing down what a run told, if the database refuses it or
+	// the worker is to end.
 	settleTimeout = time.Minute
+
+	// awayTimeout is what a run of a backend may take beyond its own time limit: so long
+	// it waits for the database to come back, to write down what it told.
+	awayTimeout = time.Hour
 )
 
 // Handle registers the pools' background work with mux.
@@ -53,8 +58,8 @@ func (s *Service) Handle(mux *queue.Mux) {
 	queue.Handle(mux, fillTimeout, func(ctx context.Context, j fillJob) error {
 		return s.fills.do(ctx, j.Pool, func() error { return s.Fill(ctx, j.Pool) })
 	})
-	queue.Handle(mux, provision+s.cfg.InspectTimeout+settleTimeout, s.provision)
-	queue.Handle(mux, deprovision+settleTimeout, s.deprovision)
+	queue.Handle(mux, provision+s.cfg.InspectTimeout+awayTimeout, s.provision)
+	queue.Handle(mux, deprovision+awayTimeout, s.deprovision)
 }
 
 // FillJobs returns jobs that fill the pools called names, each once. Names of
@@ -82,46 +87,46 @@ func (s *Service) fillReusing() []queue.Job {
 	return s.FillJobs(names...)
 }
 
-// runs groups nodes as the backend of their pool wants them: all of a pool
+// batches groups nodes as the backend of their pool wants them: all of a pool
 // together, or each on its own.
-func (s *Service) runs(nodes []*Node) []run {
-	var runs []run
+func (s *Service) batches(nodes []*Node) []batch {
+	var batches []batch
 	together := map[string]int{}
 	for _, n := range nodes {
 		c := s.cfg.Pools.Get(n.Pool)
 		if c == nil || !c.Together {
-			runs = append(runs, run{n.Pool, []int64{n.ID}})
+			batches = append(batches, batch{n.Pool, []int64{n.ID}})
 			continue
 		}
 		i, ok := together[n.Pool]
 		if !ok {
-			i = len(runs)
+			i = len(batches)
 			together[n.Pool] = i
-			runs = append(runs, run{pool: n.Pool})
+			batches = append(batches, batch{pool: n.Pool})
 		}
-		runs[i].nodes = append(runs[i].nodes, n.ID)
+		batches[i].nodes = append(batches[i].nodes, n.ID)
 	}
-	return runs
+	return batches
 }
 
-// A run is one run of a backend.
-type run struct {
+// A batch is the nodes of one run of a backend.
+type batch struct {
 	pool  string
 	nodes []int64
 }
 
 func (s *Service) provisionJobs(nodes []*Node) []queue.Job {
 	var jobs []queue.Job
-	for _, r := range s.runs(nodes) {
-		jobs = append(jobs, provisionJob{r.pool, r.nodes})
+	for _, b := range s.batches(nodes) {
+		jobs = append(jobs, provisionJob{b.pool, b.nodes})
 	}
 	return jobs
 }
 
 func (s *Service) deprovisionJobs(nodes []*Node, at time.Time) []queue.Job {
 	var jobs []queue.Job
-	for _, r := range s.runs(nodes) {
-		jobs = append(jobs, deprovisionJob{r.pool, r.nodes, at})
+	for _, b := range s.batches(nodes) {
+		jobs = append(jobs, deprovisionJob{b.pool, b.nodes, at})
 	}
 	return jobs
 }

@@ -117,3 +117,8 @@ func jsonOf(t *testing.T, v any) []byte {
 	require.NoError(t, err)
 	return b
 }
+
+func newMux(pools *pool.Service) (mux queue.Mux) {
+	pools.Handle(&mux)
+	return mux
+}

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/uptrace/bun"
+
+	"github.com/duffy-ci/duffy/internal/db"
 )
 
 // ErrLeaseLost is why the context of [Service.HoldLease] ends when somebody else
@@ -77,9 +79,7 @@ func (s *Service) extend(ctx context.Context, owner string) (int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.Lease/3)
 	defer cancel()
 	res, err := s.db.NewUpdate().Model((*Node)(nil)).
-		Where("state IN (?)", bun.List([]State{Provisioning, Contextualizing, Deprovisioning})).
-		Where("retired_at IS NULL").
-		Where("lease_owner = ?", owner).
+		Where("lease_owner = ?", owner). // in whatever state something other than Duffy puts it
 		Set("lease_until = ?", s.now().Add(s.cfg.Lease)).Exec(ctx)
 	if err != nil {
 		return 0, err
@@ -89,11 +89,19 @@ func (s *Service) extend(ctx context.Context, owner string) (int64, error) {
 
 // claim takes the lease on those nodes of a pool with ids that are in a state and
 // that nobody works on, and returns them. Since the job was inserted nodes may
-// have come to another pool.
-func (s *Service) claim(ctx context.Context, state State, owner, pool string, ids []int64) ([]*Node, error) {
-	return returning(ctx, s.update(s.db, state, ids...).
-		Where("COALESCE(pool, '') = ?", pool).
-		Where("lease_owner IS NULL").
-		Set("lease_owner = ?", owner).
-		Set("lease_until = ?", s.now().Add(s.cfg.Lease)))
+// have come to another pool. If it is not known whether that worked, it is done again:
+// nobody else can give the lease back.
+func (s *Service) claim(ctx context.Context, state State, owner, pool string, ids []int64) (nodes []*Node, err error) {
+	failed := func(err error) {
+		s.log.WarnContext(ctx, "cannot begin to work on nodes, trying again", "pool", pool, "nodes", ids, "err", err)
+	}
+	err = db.Insist(ctx, s.db, 0, failed, func(ctx context.Context, tx bun.Tx) error {
+		nodes, err = returning(ctx, s.update(tx, state, ids...).
+			Where("COALESCE(pool, '') = ?", pool).
+			Where("lease_owner IS NULL OR lease_owner = ?", owner).
+			Set("lease_owner = ?", owner).
+			Set("lease_until = ?", s.now().Add(s.cfg.Lease)))
+		return err
+	})
+	return nodes, err
 }

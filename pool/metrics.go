@@ -1,14 +1,10 @@
 package pool
 
 import (
-	"context"
-	"errors"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
-
-	"github.com/duffy-ci/duffy/backend"
 )
 
 // metrics count what happens in this process.
@@ -51,39 +47,11 @@ func newMetrics(registerer prometheus.Registerer, pools *Set) *metrics {
 // TookOver counts a node whose lease had run out, in the state that it was in.
 func (s *Service) TookOver(state State) { s.metrics.takenOver.WithLabelValues(string(state)).Inc() }
 
-// ran counts a run of a pool's backend for nodes in a state, under the lease of
-// held, with what it returned.
-func (m *metrics) ran(held context.Context, state State, pool string, began time.Time,
-	nodes []*Node, got []backend.Node, err error,
-) {
+// ran counts a run for nodes in a state, that began at a time and succeeded for some.
+func (m *metrics) ran(r *run, state State, began time.Time, done int) {
 	action := "provision"
 	if state == Deprovisioning {
 		action = "deprovision"
 	}
-	m.runs.WithLabelValues(pool, action, result(held, state, nodes, got, err)).Observe(time.Since(began).Seconds())
-}
-
-// result says in a word what became of a run.
-func result(held context.Context, state State, nodes []*Node, got []backend.Node, err error) string {
-	done := 0
-	for _, n := range got {
-		if n.ID != 0 && (n.IPAddr != "" || state == Deprovisioning) {
-			done++
-		}
-	}
-	switch all := err == nil && done >= len(nodes); {
-	case errors.Is(context.Cause(held), ErrLeaseLost):
-		return "lease_lost"
-	case all:
-		return "ok"
-	case interrupted(held):
-		return "interrupted"
-	case errors.Is(err, errTimeLimit):
-		return "timeout"
-	case errors.As(err, new(noPoolError)):
-		return "no_pool"
-	case err == nil && done > 0:
-		return "partial"
-	}
-	return "failed"
+	m.runs.WithLabelValues(r.pool, action, r.result(done)).Observe(time.Since(began).Seconds())
 }

@@ -11,11 +11,19 @@ import (
 // nodes with ids that are in state from. Leases and retries end with the old
 // state.
 func (s *Service) move(db bun.IDB, from, to State, ids ...int64) *bun.UpdateQuery {
-	return s.update(db, from, ids...).
+	return s.becomes(s.update(db, from, ids...), to)
+}
+
+// becomes has q change the state.
+func (s *Service) becomes(q *bun.UpdateQuery, to State) *bun.UpdateQuery {
+	return free(q).
 		Set("state = ?", to).
-		Set("state_since = ?", s.now()).
-		Set("lease_owner = NULL").
-		Set("lease_until = NULL")
+		Set("state_since = ?", s.now())
+}
+
+// free has q end the lease.
+func free(q *bun.UpdateQuery) *bun.UpdateQuery {
+	return q.Set("lease_owner = NULL").Set("lease_until = NULL")
 }
 
 // update starts an UPDATE of those nodes with ids that are in a state.
@@ -42,9 +50,9 @@ func (s *Service) fail(ctx context.Context, db bun.IDB, from State, owner, reaso
 }
 
 func (s *Service) logFailed(ctx context.Context, nodes []*Node, while State, reason string) {
-	for _, r := range s.runs(nodes) {
-		s.metrics.failed.WithLabelValues(r.pool, string(while)).Add(float64(len(r.nodes)))
-		s.log.WarnContext(ctx, "nodes failed", "nodes", r.nodes, "pool", r.pool, "while", while, "reason", reason)
+	for _, b := range s.batches(nodes) {
+		s.metrics.failed.WithLabelValues(b.pool, string(while)).Add(float64(len(b.nodes)))
+		s.log.WarnContext(ctx, "nodes failed", "nodes", b.nodes, "pool", b.pool, "while", while, "reason", reason)
 	}
 }
 

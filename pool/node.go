@@ -18,7 +18,7 @@ type State string
 // The states of a node. The only moves between them are:
 //
 //	(new row), unused  -> provisioning     fill
-//	provisioning       -> ready            the backend answered with an address
+//	provisioning       -> ready            the backend answered with an address that no other node has
 //	provisioning       -> unused, failed   it failed: a reusable node, a throw-away one
 //	ready              -> contextualizing  reserved for a session
 //	ready              -> deprovisioning   too old, unhealthy, drained
@@ -31,9 +31,12 @@ type State string
 //	deprovisioning     -> failed           the last try failed
 //	failed             -> deprovisioning   enough is known to clean up, or an operator retries it
 //	failed             -> done             newer failures of the pool tell as much, or an operator retires it
+//	done               -> failed           a backend told of its machine after it was retired
 //
 // A move is one UPDATE that names the state it comes from; if that finds no row,
-// somebody else has moved the node.
+// somebody else has moved the node. Something other than Duffy may move it from any state to any
+// other: if that happens while a backend works on it, what that tells of a machine is kept
+// nevertheless, by a move to failed.
 const (
 	Unused          State = "unused"
 	Provisioning    State = "provisioning"
@@ -68,7 +71,8 @@ type Node struct {
 	LeaseOwner string `bun:",nullzero"`
 	LeaseUntil *time.Time
 
-	Attempts   int        // at deprovisioning
+	Attempts   int        // at deprovisioning, or to get its address
+	Forced     bool       // deprovisioned by an operator's word, although nothing is known of its machine
 	RetryAt    *time.Time // when reconcile shall look after the node
 	StateSince *time.Time
 }
@@ -79,10 +83,9 @@ func (n *Node) Active() bool { return n.RetiredAt == nil }
 // ForBackend returns what backends get to know about n. For contextualizers there is
 // [Service.ForContextualizer].
 func (n *Node) ForBackend() backend.Node {
-	provision, _ := n.Data["provision"].(map[string]any)
 	return backend.Node{
 		ID: n.ID, Hostname: n.Hostname, IPAddr: n.IPAddr,
-		Data: n.Data, Provision: provision,
+		Data: n.Data, Provision: n.provision(),
 	}
 }
 

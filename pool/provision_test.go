@@ -167,26 +167,6 @@ func TestBackendMakesTooMany(t *testing.T) {
 	})
 }
 
-// TestBackendReturnsAnothersAddress must not have two nodes be one machine.
-func TestBackendReturnsAnothersAddress(t *testing.T) {
-	t.Parallel()
-	dbtest.Each(t, func(t *testing.T, d *db.DB) {
-		l := newLab(t, d, throwAway("a", 1), throwAway("b", 1))
-		require.NoError(t, l.pools.Fill(t.Context(), "a"))
-		l.work()
-		taken := l.nodes(pool.Ready)[0]
-		l.machines.Inject(fake.Fault{In: fake.Provision, Times: 1, Change: func(n *backend.Node) { n.IPAddr = taken.IPAddr }})
-		l.later(0)
-		failed := l.nodes(pool.Failed)
-		require.Len(t, failed, 1)
-		require.Contains(t, failed[0].Reason(), taken.IPAddr)
-		require.Contains(t, failed[0].Data, "provision", "an operator can find the machine")
-		l.later(time.Minute)
-		require.Len(t, l.nodes(pool.Failed), 1, "cleaning up could hit the other node: that is for an operator")
-		require.Equal(t, 1, l.levels("b")[pool.Ready])
-	})
-}
-
 // TestReusableNodeFailsToProvision goes on with the machines that work.
 func TestReusableNodeFailsToProvision(t *testing.T) {
 	t.Parallel()

@@ -100,8 +100,8 @@ func (s *Service) reserve(ctx context.Context, tx bun.Tx, r Reservation, lock st
 
 // Deploy moves the nodes that owner holds from contextualizing to deployed, if
 // active selects the id of their session, and returns them. Both happen at once.
-func (s *Service) Deploy(ctx context.Context, active *bun.SelectQuery, owner string) ([]*Node, error) {
-	return returning(ctx, s.db.NewUpdate().Model((*Node)(nil)).With("active", active).
+func (s *Service) Deploy(ctx context.Context, db bun.IDB, active *bun.SelectQuery, owner string) ([]*Node, error) {
+	return returning(ctx, db.NewUpdate().Model((*Node)(nil)).With("active", active).
 		Where("session_id IN (SELECT id FROM active)").
 		Where("state = ?", Contextualizing).
 		Where("lease_owner = ?", owner).

@@ -199,7 +199,7 @@ func (l inspectedLab) comesBack(id int64, byItself bool) {
 	l.reconcile()
 	require.Equal(l, byItself, l.node(id).State != pool.Failed)
 	if !byItself {
-		require.NoError(l, l.pools.RetryNodes(l.Context(), id))
+		require.NoError(l, l.pools.RetryNodes(l.Context(), false, id))
 		l.work()
 	}
 	l.fill()

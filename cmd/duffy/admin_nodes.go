@@ -32,11 +32,15 @@ type nodeIDs struct {
 	IDs []int64 `arg:"" name:"id" help:"IDs of nodes that are failed."`
 }
 
-type retryNodesCmd struct{ nodeIDs }
+type retryNodesCmd struct {
+	nodeIDs
+
+	Force bool `help:"Deprovision nodes of whose machines nothing is known: the playbook finds them by the ids of nodes alone."`
+}
 
 func (c *retryNodesCmd) Run(ctx context.Context, p *program) error {
 	return p.about(ctx, "couldn't retry "+c.String(), func(d *duffy.Duffy) error {
-		if err := d.Pools.RetryNodes(ctx, c.IDs...); err != nil {
+		if err := d.Pools.RetryNodes(ctx, c.Force, c.IDs...); err != nil {
 			return err
 		}
 		p.printf("OK: %s: state=deprovisioning\n", c)

@@ -24,7 +24,7 @@ func TestFailedNodes(t *testing.T) {
 	require.NoError(t, err)
 	defer d.Close()
 	_, err = d.ExecContext(t.Context(), `INSERT INTO nodes (id, state, pool, hostname, reusable, data, state_since) VALUES
-		(5, 'failed', 'a', 'five', false, '{"error": {"detail": "no capacity"}}', '2026-01-02 03:04:05'),
+		(5, 'failed', 'a', 'five', false, '{"error": {"detail": "no capacity"}, "provision": {"instance": 5}}', '2026-01-02 03:04:05'),
 		(6, 'failed', 'a', 'six', false, '{}', '2026-01-02 03:04:05'),
 		(7, 'ready', 'a', 'seven', false, '{}', '2026-01-02 03:04:05')`)
 	require.NoError(t, err)
@@ -37,6 +37,9 @@ func TestFailedNodes(t *testing.T) {
 	code, _, stderr = duffy("admin", "retire-nodes", "5", "7")
 	require.Equal(t, exitFailure, code)
 	require.Equal(t, "ERROR: couldn't retire nodes [5 7]\nERROR DETAIL: node 7 is ready, not failed\n", stderr)
+	code, _, stderr = duffy("admin", "retry-nodes", "5", "6")
+	require.Equal(t, exitFailure, code)
+	require.Contains(t, stderr, "ERROR DETAIL: node 6: nothing is known of its machine")
 	code, stdout, stderr = duffy("admin", "retry-nodes", "5")
 	require.Zero(t, code, stderr)
 	require.Equal(t, "OK: nodes [5]: state=deprovisioning\n", stdout)

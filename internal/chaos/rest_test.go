@@ -78,7 +78,7 @@ func (c *cluster) operate(t *testing.T, nodes []*pool.Node) {
 		}
 	}
 	if len(failed) > 0 {
-		c.run(t, append([]string{"admin", "retry-nodes"}, failed...)...)
+		c.run(t, append([]string{"admin", "retry-nodes", "--force"}, failed...)...)
 	}
 }
 
