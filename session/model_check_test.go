@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -163,6 +164,8 @@ func (m *model) checkMachines(nodes map[int64]*pool.Node) {
 		switch n.State {
 		case pool.Unused, pool.Provisioning, pool.Ready:
 			require.Empty(m, machine.SSHKey, "node %d is %s", n.ID, n.State)
+		case pool.Failed:
+			require.True(m, n.RetryAt != nil || !m.isKnown(machine.ID), "nobody removes the machine: %s", describe(n))
 		}
 	}
 	for id, n := range nodes {
@@ -172,13 +175,56 @@ func (m *model) checkMachines(nodes map[int64]*pool.Node) {
 	}
 }
 
+// isKnown tells whether a process that is well was told of a node's machine and has had the time
+// to write that down.
+func (m *model) isKnown(id int64) bool {
+	m.busy.mu.Lock()
+	p := m.busy.told[id]
+	m.busy.mu.Unlock()
+	working := slices.ContainsFunc(m.calls, func(c *call) bool { return c.by == p })
+	return p != nil && !p.unwell() && !working
+}
+
+// noFault are reasons for which a node fails although its backend works.
+var noFault = regexp.MustCompile("the worker was shut down|the lease was lost|had been given up|more nodes than it was asked for")
+
+// checkPauses checks that pools rest whose backend failed for nodes, unless it worked for
+// others.
+func (m *model) checkPauses(failed map[string]int64, worked map[string]bool, nodes []*pool.Node) {
+	byID := map[int64]*pool.Node{}
+	for _, n := range nodes {
+		byID[n.ID] = n
+	}
+	for name, id := range failed {
+		n := byID[id]
+		if n == nil || worked[name] || noFault.MatchString(n.Reason()) {
+			continue
+		}
+		if failure, _ := n.Data["error"].(map[string]any); failure["interrupted"] == true {
+			continue
+		}
+		trouble, err := m.observer.pools.Trouble(m.Context(), name)
+		require.NoError(m, err)
+		require.NotZero(m, trouble.Failures, describe(n))
+		require.NotNil(m, trouble.RetryAt, describe(n))
+		require.NotEmpty(m, trouble.LastError, describe(n))
+	}
+}
+
 func (m *model) checkMoves(nodes []*pool.Node) {
 	var news []move
 	require.NoError(m, m.db.NewSelect().Table("moves").Where("id > ?", m.checked).Order("id").Scan(m.Context(), &news))
 	filled, handedBack := map[string]bool{}, map[string]bool{}
+	failed, worked := map[string]int64{}, map[string]bool{}
 	for _, mv := range news {
 		m.checked = mv.ID
 		require.Contains(m, moves, mv.Was+" "+mv.Became, "node %d", mv.Node)
+		switch mv.Was + " " + mv.Became {
+		case "provisioning ready":
+			worked[mv.Pool] = true
+		case "provisioning failed", "provisioning unused":
+			failed[mv.Pool] = mv.Node
+		}
 		switch mv.Became {
 		case string(pool.Provisioning):
 			filled[mv.Pool] = true
@@ -186,6 +232,7 @@ func (m *model) checkMoves(nodes []*pool.Node) {
 			handedBack[mv.Pool] = handedBack[mv.Pool] || mv.Was == string(pool.Contextualizing)
 		}
 	}
+	m.checkPauses(failed, worked, nodes)
 	level := map[string]int{}
 	for _, n := range nodes {
 		if n.State == pool.Ready || n.State == pool.Provisioning {
@@ -231,9 +278,13 @@ func (m *model) checkRecovered() {
 		}
 	}
 	for _, c := range m.pools.Concrete() {
-		if !c.Reuses() || levels[""][pool.Unused] > 0 {
+		if !c.Reuses() || levels[""][pool.Unused] > 0 && !m.addressTaken(nodes) {
 			stock := levels[c.Name][pool.Ready] + levels[c.Name][pool.Provisioning]
-			require.GreaterOrEqual(m, stock, *c.FillLevel, "pool %s: %v", c.Name, levels)
+			trouble, err := m.observer.pools.Trouble(m.Context(), c.Name)
+			require.NoError(m, err)
+			if stuck := levels[c.Name][pool.Failed] >= *c.FillLevel && strings.Contains(trouble.LastError, "so is all else"); !stuck {
+				require.GreaterOrEqual(m, stock, *c.FillLevel, "pool %s: %v, %+v", c.Name, levels, trouble)
+			}
 		}
 	}
 	for _, machine := range m.machines.Machines() {
@@ -241,6 +292,15 @@ func (m *model) checkRecovered() {
 			require.Empty(m, machine.SSHKey, describe(n))
 		}
 	}
+}
+
+// addressTaken tells whether a node has an address that is not its machine's: a reusable node may
+// want it back.
+func (m *model) addressTaken(nodes []*pool.Node) bool {
+	return slices.ContainsFunc(nodes, func(n *pool.Node) bool {
+		machine, _ := m.machines.Machine(n.ID)
+		return n.State == pool.Ready && n.IPAddr != machine.IPAddr
+	})
 }
 
 func describe(n *pool.Node) string {

@@ -31,10 +31,21 @@ func (p *process) call(do func() ([]backend.Node, error)) ([]backend.Node, error
 	return nodes, err
 }
 
-// busy knows what nodes backends work on, until the context of that ends.
+// busy knows what nodes backends work on, until the context of that ends, and whom they
+// told of machines.
 type busy struct {
 	mu    sync.Mutex
 	until map[int64]context.Context
+	told  map[int64]*process
+}
+
+// tell notes that a process knows of machines.
+func (b *busy) tell(p *process, nodes []backend.Node) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, n := range nodes {
+		b.told[n.ID] = p
+	}
 }
 
 // begin notes that a backend works on nodes, which it must not if one does already.
@@ -71,10 +82,14 @@ func (p *process) begin(ctx context.Context, req backend.Request) (end func()) {
 
 // Provision implements [backend.Backend].
 func (p *process) Provision(ctx context.Context, req backend.Request) ([]backend.Node, error) {
-	return p.call(func() ([]backend.Node, error) {
+	nodes, err := p.call(func() ([]backend.Node, error) {
 		defer p.begin(ctx, req)()
 		return p.machines.Provision(ctx, req)
 	})
+	if err == nil {
+		p.busy.tell(p, nodes)
+	}
+	return nodes, err
 }
 
 // Deprovision implements [backend.Backend].

@@ -140,7 +140,7 @@ type model struct {
 
 func newModel(t *rapid.T, url string, newTenants func(*bun.DB) *tenant.Service) *model {
 	m := &model{
-		T: t, machines: fake.NewInspector(), busy: &busy{until: map[int64]context.Context{}}, jobs: &queuetest.Recorder{},
+		T: t, machines: fake.NewInspector(), busy: &busy{until: map[int64]context.Context{}, told: map[int64]*process{}}, jobs: &queuetest.Recorder{},
 		sessions: map[int64]*promise{}, lost: map[int64]bool{},
 	}
 	var err error

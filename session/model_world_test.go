@@ -95,7 +95,7 @@ func (m *model) breakMachines(t *rapid.T) {
 		Node:  rapid.Int64Range(0, 12).Draw(t, "node"),
 		Times: rapid.IntRange(0, 3).Draw(t, "times"),
 	}
-	switch rapid.SampledFrom([]string{"slow", "fails", "missing", "half-made"}).Draw(t, "how") {
+	switch rapid.SampledFrom([]string{"slow", "fails", "missing", "half-made", "an address", "a name", "a machine"}).Draw(t, "how") {
 	case "slow":
 		// Not a number of seconds, as time limits are: what ends first is to be clear.
 		f.Delay = time.Duration(rapid.IntRange(1, 100).Draw(t, "seconds"))*time.Second + moment/20
@@ -107,11 +107,28 @@ func (m *model) breakMachines(t *rapid.T) {
 		f.Missing = 1
 	case "half-made":
 		f.Change = func(n *backend.Node) { n.IPAddr = "" }
+	case "an address":
+		taken := m.aMachine()
+		f.Change = func(n *backend.Node) { n.IPAddr = taken.IPAddr }
+	case "a name":
+		taken := m.aMachine()
+		f.Change = func(n *backend.Node) { n.Hostname = taken.Hostname }
+	case "a machine":
+		taken := m.aMachine()
+		f.Change = func(n *backend.Node) {
+			n.IPAddr, n.Provision = taken.IPAddr, map[string]any{"hostname": taken.Hostname, "ipaddr": taken.IPAddr}
+		}
 	}
 	if f.Missing > 0 && f.In != fake.Provision && f.In != fake.Deprovision {
 		f.Err = fake.ErrUnreachable // for lack of an answer that something could be missing in
 	}
 	m.machines.Inject(f)
+}
+
+// aMachine is one that another may be taken for, there or not.
+func (m *model) aMachine() fake.Machine {
+	machines := append(m.machines.Machines(), fake.Machine{Hostname: "one.test", IPAddr: "10.255.0.1"})
+	return rapid.SampledFrom(machines).Draw(m.T, "machine")
 }
 
 func (m *model) healMachines(*rapid.T) { m.machines.Heal() }

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/uptrace/bun"
-	"github.com/uptrace/bun/dialect"
 
 	"github.com/duffy-ci/duffy/internal/fault"
 	"github.com/duffy-ci/duffy/pool"
@@ -56,6 +55,9 @@ func (s *Service) request(ctx context.Context, by *tenant.Tenant, r Request) (*S
 	h := &handOut{Service: s, owner: pool.NewOwner(), newest: doubtful}
 	if err := h.reserve(ctx, tenantID, r.Specs); err != nil {
 		s.reach.leave(pools, false)
+		if h.mayExist(ctx, err) {
+			return nil, h.undo(context.WithoutCancel(ctx), err)
+		}
 		return nil, err
 	}
 	held, release := s.pools.HoldLease(ctx, h.owner)
@@ -221,64 +223,6 @@ func (h *handOut) record(ctx context.Context, tx bun.Tx, slots []*slot) error {
 	_, err := tx.NewInsert().Model(&holds).Exec(ctx)
 	return err
 }
-
-// deploy makes the session's nodes the tenant's, unless the session was retired
-// meanwhile, which locking it keeps from happening now.
-func (h *handOut) deploy(ctx context.Context) (err error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
-	defer cancel()
-	active := h.db.NewSelect().Model((*Session)(nil)).Column("id").
-		Where("id = ?", h.session.ID).Where("retired_at IS NULL")
-	if h.db.Dialect().Name() == dialect.PG {
-		active = active.For("UPDATE")
-	}
-	if h.session.Nodes, err = h.pools.Deploy(ctx, active, h.owner); err != nil {
-		return err
-	}
-	if len(h.session.Nodes) != len(h.slots) {
-		return errTakenAway
-	}
-	h.session.sortNodes()
-	return nil
-}
-
-var errTakenAway = fault.Newf(fault.Unavailable, "the session was taken away while it was being made, try again")
-
-// undo takes everything back that the request did so far, and returns why. What
-// it cannot take back, reconcile will once the lease has ended.
-func (h *handOut) undo(ctx context.Context, why error) error {
-	ctx, cancel := context.WithTimeout(ctx, undoTimeout)
-	defer cancel()
-	err := h.db.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {
-		var clean []int64
-		for _, sl := range h.slots {
-			if !sl.touched {
-				clean = append(clean, sl.node.ID)
-			}
-		}
-		if err := h.pools.ReturnTx(ctx, tx, h.owner, clean...); err != nil {
-			return err
-		}
-		if err := h.pools.ReclaimTx(ctx, tx, h.session.ID, pool.Contextualizing, pool.Deployed); err != nil {
-			return err
-		}
-		if _, err := tx.NewDelete().Model((*hold)(nil)).Where("session_id = ?", h.session.ID).Exec(ctx); err != nil {
-			return err
-		}
-		if _, err := tx.NewDelete().Model(h.session).WherePK().Exec(ctx); err != nil {
-			return err
-		}
-		return h.queue.Insert(ctx, tx, h.pools.FillJobs(poolsOf(h.session.Data.NodesSpecs)...)...)
-	})
-	if err != nil {
-		h.log.ErrorContext(ctx, "cannot undo a session", "session", h.session.ID, "err", err)
-	}
-	h.log.WarnContext(ctx, "session not handed out", "session", h.session.ID,
-		"tenant", h.session.Tenant.Name, "reason", why)
-	return why
-}
-
-const undoTimeout = 30 * time.Second
 
 func poolsOf(specs []Spec) []string {
 	names := make([]string, len(specs))

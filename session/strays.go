@@ -22,10 +22,10 @@ type stray struct {
 // takes back those that are deployed and that no session holds.
 func (s *Service) settleStrays(ctx context.Context) error {
 	strays, err := s.strays(ctx)
-	if err != nil || len(strays) == 0 {
+	if err != nil {
 		return err
 	}
-	var errs []error
+	errs := []error{s.letGo(ctx)}
 	var lost []int64
 	for _, n := range strays {
 		switch {
@@ -50,6 +50,17 @@ func (s *Service) strays(ctx context.Context) ([]stray, error) {
 		Where("n.lease_until IS NULL OR n.lease_until < ?", s.now()).
 		Limit(sweepMax).Scan(ctx, &strays)
 	return strays, err
+}
+
+// letGo has failed nodes be cleaned up that something other than Duffy made fail while a session
+// had them, once that is over.
+func (s *Service) letGo(ctx context.Context) error {
+	over := s.db.NewSelect().Model((*Session)(nil)).Column("id").Where("retired_at IS NOT NULL")
+	_, err := s.db.NewUpdate().Model((*pool.Node)(nil)).
+		Where("state = ?", pool.Failed).Where("retired_at IS NULL").
+		Where("session_id IN (?)", over).
+		Set("session_id = NULL").Set("retry_at = ?", s.now()).Exec(ctx)
+	return err
 }
 
 func (s *Service) adopt(ctx context.Context, n stray) error {
