@@ -106,8 +106,7 @@ func (a *api) updateSession(ctx context.Context, in *sessionUpdate) (*output[api
 }
 
 // parseExpiry reads a time or a signed duration. Like Duffy 3 it takes a number
-// as seconds since 1970 (milliseconds if they would be too many), and a time
-// with an offset for the same time in UTC.
+// as seconds since 1970 (milliseconds if they would be too many).
 func parseExpiry(text string, u *session.Update) error {
 	text = strings.TrimSpace(text)
 	if n, err := strconv.ParseFloat(text, 64); err == nil && !strings.HasPrefix(text, "+") && n < 1e15 && n > -1e15 {
@@ -118,7 +117,7 @@ func parseExpiry(text string, u *session.Update) error {
 		u.ExpiresAt = &at
 		return nil
 	}
-	if t, err := apiv1.ParseWallClock(text); err == nil {
+	if t, err := apiv1.ParseTime(text); err == nil {
 		u.ExpiresAt = &t.Time
 		return nil
 	}

@@ -18,7 +18,8 @@ type Update struct {
 
 	// ExpiresAt sets the expiry, ExpiresIn moves it. Either is clamped between the
 	// session's creation and its tenant's longest lifetime, to which
-	// administrators are not bound.
+	// administrators are not bound. Time that the session has already is never
+	// taken away by asking for more.
 	ExpiresAt *time.Time
 	ExpiresIn *time.Duration
 }
@@ -35,11 +36,7 @@ func (s *Service) Update(ctx context.Context, by *tenant.Tenant, id int64, u Upd
 			return fault.Newf(fault.Invalid, "session %d is retired", id)
 		}
 		if u.ExpiresAt != nil || u.ExpiresIn != nil {
-			at := s.newExpiry(by, ses, u)
-			if at.After(latestExpiry) {
-				return fault.Newf(fault.Invalid, "expires_at: ensure this value is before the year 10000")
-			}
-			if err := s.setExpiryTx(ctx, tx, ses, at); err != nil {
+			if err := s.setExpiryTx(ctx, tx, ses, s.newExpiry(by, ses, u)); err != nil {
 				return err
 			}
 		}
@@ -53,35 +50,53 @@ func (s *Service) Update(ctx context.Context, by *tenant.Tenant, id int64, u Upd
 	return ses, err
 }
 
-// latestExpiry is the last time that ISO 8601 and Duffy 3 can write.
-var latestExpiry = time.Date(9999, time.December, 31, 23, 59, 59, 999999000, time.UTC)
+// endOfTime is the last time that ISO 8601 and Duffy 3 can write.
+var endOfTime = time.Date(9999, time.December, 31, 23, 59, 59, 999999000, time.UTC)
 
-func (s *Service) newExpiry(by *tenant.Tenant, ses *Session, u Update) time.Time {
+// newExpiry returns when a session expires by u, nil for never.
+func (s *Service) newExpiry(by *tenant.Tenant, ses *Session, u Update) *time.Time {
 	var at time.Time
 	switch {
 	case u.ExpiresAt != nil:
 		at = u.ExpiresAt.UTC()
 	case ses.ExpiresAt != nil:
 		at = ses.ExpiresAt.Add(*u.ExpiresIn)
+	case *u.ExpiresIn >= 0:
+		return nil // some sessions of Duffy 3 never expire
 	default:
 		at = s.now().Add(*u.ExpiresIn)
 	}
 	if at.Before(ses.CreatedAt) {
 		at = ses.CreatedAt
 	}
-	latest := ses.CreatedAt.Add(s.tenants.Limits(ses.Tenant).SessionLifetimeMax)
-	if !by.IsAdmin && at.After(latest) {
+	if latest := s.latestExpiry(ses); !by.IsAdmin && at.After(latest) {
 		at = latest
 	}
-	return at
+	return &at
 }
 
-func (s *Service) setExpiryTx(ctx context.Context, tx bun.Tx, ses *Session, at time.Time) error {
-	ses.ExpiresAt = &at
+// latestExpiry returns what a tenant can extend its session to. An administrator may
+// have given it more than its lifetime allows, or have lowered that.
+func (s *Service) latestExpiry(ses *Session) time.Time {
+	latest := ses.CreatedAt.Add(s.tenants.Limits(ses.Tenant).SessionLifetimeMax)
+	if ses.ExpiresAt != nil && ses.ExpiresAt.After(latest) {
+		return *ses.ExpiresAt
+	}
+	return latest
+}
+
+func (s *Service) setExpiryTx(ctx context.Context, tx bun.Tx, ses *Session, at *time.Time) error {
+	if at == nil {
+		return nil
+	}
+	if at.After(endOfTime) {
+		return fault.Newf(fault.Invalid, "expires_at: ensure this value is before the year 10000")
+	}
+	ses.ExpiresAt = at
 	if _, err := tx.NewUpdate().Model(ses).WherePK().Column("expires_at").Exec(ctx); err != nil {
 		return err
 	}
-	return s.queue.Insert(ctx, tx, expireJob{ses.ID, at})
+	return s.queue.Insert(ctx, tx, expireJob{ses.ID, *at})
 }
 
 // retireTx ends a session whose row is locked, and takes back its nodes. Nodes

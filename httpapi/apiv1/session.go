@@ -42,7 +42,7 @@ type SessionCreate struct {
 // stays as it is.
 type SessionUpdate struct {
 	Active    *Boolean  `json:"active,omitempty" doc:"Retires the session if false"`
-	ExpiresAt *TimeSpec `json:"expires_at,omitempty" doc:"When the session retires by itself: a time, or a signed duration relative to the present expiry"`
+	ExpiresAt *TimeSpec `json:"expires_at,omitempty" doc:"When the session retires by itself: a time, in UTC if it has no offset, or a signed duration relative to the present expiry"`
 }
 
 // A SessionResult is the answer about one session.

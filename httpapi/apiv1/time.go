@@ -52,32 +52,19 @@ func (t *Time) UnmarshalJSON(data []byte) error {
 // fraction or none, an offset as Z, +01, +0100, +01:00 or none, which means UTC.
 // The result is in UTC.
 func ParseTime(text string) (Time, error) {
-	t, err := parseTime(text)
-	return Time{t.UTC()}, err
-}
-
-// ParseWallClock is ParseTime that takes no notice of the offset: what the
-// clock shows is taken to be in UTC. Duffy 3 reads expires_at so.
-func ParseWallClock(text string) (Time, error) {
-	t, err := parseTime(text)
-	_, offset := t.Zone()
-	return Time{t.Add(time.Duration(offset) * time.Second).UTC()}, err
-}
-
-func parseTime(text string) (time.Time, error) {
 	upper := strings.ToUpper(strings.TrimSpace(text))
 	upper = strings.Replace(upper, " ", "T", 1)
 	for _, clock := range []string{"T15:04:05", "T15:04"} {
 		for _, offset := range []string{"Z07:00", "Z0700", "Z07", ""} {
 			if t, err := time.Parse("2006-01-02"+clock+offset, upper); err == nil && written(t) {
-				return t, nil
+				return Time{t.UTC()}, nil
 			}
 		}
 	}
 	if t, err := time.Parse(time.DateOnly, upper); err == nil && written(t) {
-		return t, nil
+		return Time{t.UTC()}, nil
 	}
-	return time.Time{}, fmt.Errorf("%q is not a time such as 2026-11-22T15:43:13+00:00", text)
+	return Time{}, fmt.Errorf("%q is not a time such as 2026-11-22T15:43:13+00:00", text)
 }
 
 // written reports whether the year of t has four digits and is none before the first,
