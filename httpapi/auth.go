@@ -1,15 +1,15 @@
 package httpapi
 
 import (
-	"bytes"
 	"context"
 	"encoding/base64"
+	"maps"
 	"net/http"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"github.com/duffy-ci/duffy/internal/fault"
 	"github.com/duffy-ci/duffy/tenant"
@@ -138,14 +138,11 @@ func reads(method string) bool { return method == http.MethodGet || method == ht
 // writeError answers with err from a middleware.
 func (a *api) writeError(ctx huma.Context, err error) {
 	e := a.problem(ctx.Context(), err)
-	for name, values := range e.headers {
-		for _, v := range values {
-			ctx.SetHeader(name, v)
-		}
-	}
-	ctx.SetHeader("Content-Type", "application/json")
-	ctx.SetStatus(e.Status)
-	if err := huma.DefaultJSONFormat.Marshal(ctx.BodyWriter(), e.Problem); err != nil {
+	_, w := humago.Unwrap(ctx)
+	maps.Copy(w.Header(), e.headers)
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(e.Status)
+	if err := huma.DefaultJSONFormat.Marshal(w, e.Problem); err != nil {
 		a.log.DebugContext(ctx.Context(), "cannot answer", "err", err)
 	}
 }
@@ -159,7 +156,7 @@ func basicAuth(header string) (name, key string, err error) {
 	}
 	plain, err := base64.StdEncoding.DecodeString(param)
 	name, key, ok := strings.Cut(string(plain), ":")
-	if err != nil || !ok || !utf8.Valid(plain) || bytes.ContainsRune(plain, 0) {
+	if err != nil || !ok || !storable(string(plain)) {
 		return "", "", fault.Newf(fault.Unauthenticated, "Invalid authentication credentials")
 	}
 	return name, key, nil

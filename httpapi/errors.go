@@ -52,6 +52,9 @@ func (e *httpError) GetHeaders() http.Header { return e.headers }
 // anything about goes to the log only.
 func (a *api) problem(ctx context.Context, err error) *httpError {
 	var f *fault.Error
+	if e := new(httpError); errors.As(err, &e) {
+		return e
+	}
 	late := errors.Is(err, context.DeadlineExceeded) && ctx.Err() != nil
 	switch {
 	case errors.As(err, &f):

@@ -113,7 +113,7 @@ func New(cfg Config) http.Handler {
 	a := newAPI(cfg)
 	mux := http.NewServeMux()
 	root := humago.New(mux, a.humaConfig())
-	root.UseMiddleware(plainStatus, a.admit, limited)
+	root.UseMiddleware(plainStatus, a.admit, limited, a.receive)
 	v1 := huma.NewGroup(root, Prefix)
 	a.sessions(v1)
 	a.pools(v1)

@@ -36,7 +36,7 @@ func (a *api) listPools(context.Context, *struct{}) (*output[apiv1.PoolsResult],
 }
 
 type byName struct {
-	Name string `path:"name"`
+	Name string `path:"name" maxLength:"255"`
 }
 
 func (a *api) getPool(ctx context.Context, in *byName) (*output[apiv1.PoolResult], error) {

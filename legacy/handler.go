@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 
@@ -55,6 +56,9 @@ type plainText string
 // known is not logged: by mistake a key may be in it.
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	began, id := time.Now(), uuid.NewString()
+	if r.ProtoMajor == 1 && r.Body != nil && r.Body != http.NoBody { // net/http would read it before it answers
+		w.Header().Set("Connection", "close")
+	}
 	c := &call{log: h.log.With("request_id", id), api: h.api.For(forwardedFor(r))}
 	a := h.answer(r, c)
 	w.Header().Set("X-Request-Id", id)
@@ -91,6 +95,11 @@ func (h *handler) answer(r *http.Request, c *call) answer {
 		return problem(http.StatusForbidden, http.StatusText(http.StatusForbidden))
 	default:
 		c.api = c.api.As(c.tenant, key)
+	}
+	for _, name := range []string{"ver", "arch", "flavor", "count", "ssid"} {
+		if value := c.params[name]; !utf8.ValidString(value) || strings.Contains(value, "\x00") {
+			return wrongParameter(name, "value is not text in UTF-8 without U+0000", "value_error")
+		}
 	}
 	return e.answer(r.Context(), c)
 }
@@ -141,6 +150,13 @@ func ok(body any) answer { return answer{status: http.StatusOK, body: body} }
 
 func problem(status int, detail any) answer {
 	return answer{status: status, body: map[string]any{"detail": detail}}
+}
+
+// wrongParameter is the answer where a parameter is not even of its type.
+func wrongParameter(name, message, kind string) answer {
+	return problem(http.StatusUnprocessableEntity, []any{map[string]any{
+		"loc": []string{"query", name}, "msg": message, "type": kind,
+	}})
 }
 
 func (a answer) write(w http.ResponseWriter) error {

@@ -92,6 +92,28 @@ func requireJSON(t *testing.T, want string, got *httptest.ResponseRecorder) {
 	require.JSONEq(t, want, got.Body.String())
 }
 
+// TestNothingUnstorableGoesUpstream sends text that no database can store in every
+// parameter.
+func TestNothingUnstorableGoesUpstream(t *testing.T) {
+	t.Parallel()
+	for _, path := range []string{"/Node/get", "/Node/done", "/Node/fail", "/Inventory"} {
+		for _, param := range []string{"key", "ver", "arch", "flavor", "count", "ssid"} {
+			for _, text := range []string{"\x00", "5\x00", "\xff", "a\xc3", "\xed\xa0\x80"} {
+				u := granting()
+				if param == "key" {
+					w := get(t, configured(u), path, "key", text)
+					require.Equal(t, 403, w.Code, "%s %q", path, text)
+				} else {
+					w := get(t, configured(u), path, "key", key, param, text)
+					require.Equal(t, 422, w.Code, "%s %s %q: %s", path, param, text, w.Body)
+					require.Contains(t, w.Body.String(), `"loc":["query","`+param+`"]`)
+				}
+				require.Empty(t, u.requests)
+			}
+		}
+	}
+}
+
 func TestWhatIsAskedUpstream(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {

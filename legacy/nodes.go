@@ -35,9 +35,7 @@ type nodes struct {
 func (h *handler) nodeGet(ctx context.Context, c *call) answer {
 	count, err := strconv.Atoi(strings.TrimSpace(param(c.params, "count", "1")))
 	if errors.Is(err, strconv.ErrSyntax) {
-		return problem(http.StatusUnprocessableEntity, []any{map[string]any{
-			"loc": []string{"query", "count"}, "msg": "value is not a valid integer", "type": "type_error.integer",
-		}})
+		return wrongParameter("count", "value is not a valid integer", "type_error.integer")
 	}
 	wanted := map[string]string{"ver": param(c.params, "ver", "7"), "arch": param(c.params, "arch", "x86_64")}
 	if flavor, there := c.params["flavor"]; there {

@@ -19,12 +19,12 @@ type Node struct {
 
 // A NodeCreate is the body of a request for a new node.
 type NodeCreate struct {
-	Hostname string         `json:"hostname" minLength:"1" example:"node-1.example.net"`
-	IPAddr   string         `json:"ipaddr" doc:"IPv4 or IPv6 address" example:"192.0.2.1"`
-	Comment  *string        `json:"comment,omitempty" nullable:"true"`
-	Pool     *string        `json:"pool,omitempty" doc:"Pool that the node belongs to" nullable:"true"`
+	Hostname string         `json:"hostname" minLength:"1" maxLength:"253" example:"node-1.example.net"`
+	IPAddr   string         `json:"ipaddr" maxLength:"64" doc:"IPv4 or IPv6 address" example:"192.0.2.1"`
+	Comment  *string        `json:"comment,omitempty" maxLength:"32768" nullable:"true"`
+	Pool     *string        `json:"pool,omitempty" maxLength:"255" doc:"Pool that the node belongs to" nullable:"true"`
 	Reusable *Boolean       `json:"reusable,omitempty" doc:"Whether the node is provisioned again after its use, by default true"`
-	Data     map[string]any `json:"data,omitempty" doc:"What a pool's reuse-nodes is compared with"`
+	Data     map[string]any `json:"data,omitempty" doc:"What a pool's reuse-nodes is compared with. A request has at most 64 levels of objects and lists"`
 }
 
 // A NodeResult is the answer about one node.

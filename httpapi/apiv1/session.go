@@ -28,13 +28,13 @@ type SessionNode struct {
 
 // A NodesSpec asks for Quantity nodes of a pool.
 type NodesSpec struct {
-	Quantity Integer `json:"quantity" doc:"How many nodes, at least 1; all together at most 10000"`
-	Pool     string  `json:"pool" example:"virtual-centos9s-small-x86_64"`
+	Quantity Integer `json:"quantity" minimum:"1" maximum:"10000" doc:"How many nodes; all together at most 10000"`
+	Pool     string  `json:"pool" maxLength:"255" example:"virtual-centos9s-small-x86_64"`
 }
 
 // A SessionCreate is the body of a request for a session.
 type SessionCreate struct {
-	TenantID   *Integer    `json:"tenant_id,omitempty" doc:"Whose session it becomes, for administrators; by default the caller's"`
+	TenantID   *Integer    `json:"tenant_id,omitempty" minimum:"1" maximum:"2147483647" doc:"Whose session it becomes, for administrators; by default the caller's"`
 	NodesSpecs []NodesSpec `json:"nodes_specs" doc:"Which nodes, all or none" nullable:"false" maxItems:"100"`
 }
 
