@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/netip"
@@ -57,26 +58,27 @@ func (a *api) observe(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		began := time.Now()
 		l := &line{id: uuid.NewString(), from: remote(r, a.TrustedProxies)}
-		ctx := context.WithValue(r.Context(), lineKey{}, l)
+		r = r.WithContext(context.WithValue(r.Context(), lineKey{}, l))
+		answer := &statusWriter{w, l, watch(r)}
 		w.Header().Set("X-Request-Id", l.id)
 		setHeaders(w.Header(), r, a.TrustedProxies)
 		defer func() {
 			p := recover()
 			if p != nil && p != http.ErrAbortHandler {
-				a.log.ErrorContext(ctx, "request panicked", "panic", fmt.Sprint(p))
+				a.log.ErrorContext(r.Context(), "request panicked", "panic", fmt.Sprint(p))
 				if l.status == 0 {
-					writeProblem(&statusWriter{w, l}, http.StatusInternalServerError)
+					writeProblem(answer, http.StatusInternalServerError)
 				}
 			}
 			took := time.Since(began)
 			a.metrics.answered(l, r.Method, took)
-			a.log.InfoContext(ctx, "request", "method", r.Method, "path", r.URL.Path, "status", l.status,
+			a.log.InfoContext(r.Context(), "request", "method", r.Method, "path", r.URL.Path, "status", l.status,
 				"tenant", l.tenant, "duration", took, "remote", l.remote())
 			if p == http.ErrAbortHandler {
 				panic(p)
 			}
 		}()
-		next.ServeHTTP(&statusWriter{w, l}, r.WithContext(ctx))
+		next.ServeHTTP(answer, r)
 	})
 }
 
@@ -87,24 +89,54 @@ func (l *line) remote() string {
 	return l.from.String()
 }
 
-// A statusWriter remembers the status of an answer.
+// A watchedBody notes whether it was read to its end.
+type watchedBody struct {
+	io.ReadCloser
+	ended bool
+}
+
+// watch returns the body of r, which watches it from now on.
+func watch(r *http.Request) *watchedBody {
+	b := &watchedBody{ReadCloser: r.Body, ended: r.Body == nil || r.Body == http.NoBody || r.ProtoMajor > 1}
+	if !b.ended {
+		r.Body = b
+	}
+	return b
+}
+
+func (b *watchedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	b.ended = b.ended || err == io.EOF
+	return n, err
+}
+
+// A statusWriter remembers the status of an answer. An answer to a request whose body
+// was not read to its end ends the connection: net/http would wait for the body before it
+// sends the answer, and what follows malformed chunks may look like another request.
 type statusWriter struct {
 	http.ResponseWriter
 	line *line
+	body *watchedBody
 }
 
 func (w *statusWriter) WriteHeader(status int) {
-	if w.line.status == 0 {
-		w.line.status = status
-	}
+	w.begin(status)
 	w.ResponseWriter.WriteHeader(status)
 }
 
 func (w *statusWriter) Write(b []byte) (int, error) {
-	if w.line.status == 0 {
-		w.line.status = http.StatusOK
-	}
+	w.begin(http.StatusOK)
 	return w.ResponseWriter.Write(b)
+}
+
+func (w *statusWriter) begin(status int) {
+	if w.line.status != 0 {
+		return
+	}
+	w.line.status = status
+	if !w.body.ended {
+		w.Header().Set("Connection", "close")
+	}
 }
 
 // Unwrap is for [http.ResponseController].
