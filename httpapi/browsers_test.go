@@ -106,6 +106,31 @@ func TestDocsInABrowser(t *testing.T) {
 	require.NotEmpty(t, b.Complaints(t), "the browser tells violations of the policy")
 }
 
+// TestBehindAPrefix uses the docs behind a proxy that strips a part of the path.
+func TestBehindAPrefix(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	proxy := httptest.NewServer(http.StripPrefix("/duffy", s.handler))
+	t.Cleanup(proxy.Close)
+	for from, to := range map[string]string{
+		"/duffy/docs": "/duffy/docs/", "/duffy/docs?a=b": "/duffy/docs/?a=b",
+		"/duffy/api/v1/pools/": "/duffy/api/v1/pools", "/duffy/api/v1/pools/a//": "/duffy/api/v1/pools/a", "/duffy/healthz/": "/duffy/healthz",
+	} {
+		res, err := http.Get(proxy.URL + from)
+		require.NoError(t, err)
+		res.Body.Close()
+		require.Equal(t, 200, res.StatusCode, from)
+		require.Equal(t, to, res.Request.URL.RequestURI())
+	}
+	b := browsertest.New(t)
+	b.Open(t, proxy.URL+"/duffy/docs")
+	b.Click(t, "#operations-pools-list-pools .opblock-summary-control")
+	b.Click(t, "#operations-pools-list-pools .try-out__btn")
+	b.Click(t, "#operations-pools-list-pools .execute")
+	require.Contains(t, b.Text(t, "#operations-pools-list-pools .live-responses-table tbody"), `"fill-level": 3`)
+	require.Empty(t, b.Complaints(t))
+}
+
 // TestNothingIsFramed has a page elsewhere show the docs and the API in frames, to have
 // an administrator click there without knowing.
 func TestNothingIsFramed(t *testing.T) {

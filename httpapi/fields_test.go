@@ -101,7 +101,8 @@ func (d description) schema(v any) map[string]any {
 type operation struct {
 	name, method, path string // as the API describes it
 	params             []map[string]any
-	body               any // its schema, nil for none
+	body               any            // its schema, nil for none
+	answers            map[string]any // by their status
 }
 
 func (d description) operations() (ops []operation) {
@@ -109,6 +110,7 @@ func (d description) operations() (ops []operation) {
 		for method, described := range methods.(map[string]any) {
 			op := operation{name: strings.ToUpper(method) + " " + path, method: strings.ToUpper(method), path: path}
 			described := described.(map[string]any)
+			op.answers = described["responses"].(map[string]any)
 			for _, p := range asList(described["parameters"]) {
 				op.params = append(op.params, p.(map[string]any))
 			}
@@ -260,7 +262,9 @@ func (p *prober) send(op operation, as login, param, text string, at place, valu
 	require.NoError(p, err)
 	req.Header = header
 	req.SetBasicAuth(as.name, as.key)
-	return p.stage.send(p.T, req)
+	a := p.stage.send(p.T, req)
+	require.Contains(p, op.answers, fmt.Sprint(a.status), "%s: an answer that is not described: %s", op.name, a.text)
+	return a
 }
 
 // TestEveryFieldIsChecked has an administrator send every hostile value in every field and

@@ -119,7 +119,7 @@ func New(cfg Config) http.Handler {
 	a.pools(v1)
 	a.nodes(v1)
 	a.tenants(v1)
-	describeProblems(root.OpenAPI())
+	describe(root.OpenAPI())
 	mux.Handle("GET /docs/", docs())
 	a.monitor(mux)
 	return a.observe(a.sameOrigin(routed(mux)))
@@ -167,7 +167,11 @@ func handle[I, O any](a *api, group huma.API, who access, op huma.Operation, fn 
 	if a.AnonymousRead == ReadNone {
 		who = tenants
 	}
-	op.Errors = append(op.Errors, http.StatusTooManyRequests)
+	op.Errors = append(op.Errors, http.StatusUnprocessableEntity, http.StatusTooManyRequests, http.StatusInternalServerError, http.StatusServiceUnavailable)
+	if !reads(op.Method) {
+		op.Errors = append(op.Errors, http.StatusBadRequest, http.StatusForbidden, http.StatusRequestTimeout,
+			http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType)
+	}
 	switch who {
 	case optional:
 		op.Security = []map[string][]string{{}, {"basic": {}}}

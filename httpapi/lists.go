@@ -50,7 +50,6 @@ func listOperation[T any](g huma.API, op huma.Operation) huma.Operation {
 		Description: http.StatusText(http.StatusOK),
 		Content:     map[string]*huma.MediaType{"application/json": {Schema: schema}},
 	}}
-	op.Errors = append(op.Errors, http.StatusUnprocessableEntity)
 	op.Metadata = map[string]any{timeoutKey: listTimeout}
 	return op
 }

@@ -22,14 +22,14 @@ func (a *api) nodes(g huma.API) {
 	handle(a, g, tenants, huma.Operation{
 		OperationID: "get-node", Method: http.MethodGet, Path: "/nodes/{id}", Tags: tag,
 		Summary: "Get a node",
-		Errors:  []int{http.StatusNotFound, http.StatusUnprocessableEntity},
+		Errors:  []int{http.StatusNotFound},
 	}, a.getNode)
 	handle(a, g, tenants, huma.Operation{
 		OperationID: "create-node", Method: http.MethodPost, Path: "/nodes", Tags: tag,
 		Summary:       "Add a node",
 		Description:   "For administrators. The node is unused until a pool reuses it.",
 		DefaultStatus: http.StatusCreated,
-		Errors:        []int{http.StatusConflict, http.StatusUnprocessableEntity},
+		Errors:        []int{http.StatusConflict},
 	}, a.createNode)
 }
 

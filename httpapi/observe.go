@@ -148,7 +148,12 @@ func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 func routed(mux *http.ServeMux) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if isClean(r.URL.Path) {
-			if _, pattern := mux.Handler(r); pattern != "" {
+			switch _, pattern := mux.Handler(r); {
+			case pattern == "":
+			case strings.HasSuffix(pattern, r.URL.Path+"/"): // the mux would redirect to the root of the host
+				redirect(w, r, path.Base(r.URL.Path)+"/")
+				return
+			default:
 				lineOf(r.Context()).pattern = pattern
 				mux.ServeHTTP(w, r)
 				return
@@ -160,15 +165,22 @@ func routed(mux *http.ServeMux) http.Handler {
 			}
 		}
 		short := r.Clone(r.Context())
-		short.URL = &url.URL{Path: strings.TrimRight(r.URL.Path, "/"), RawQuery: r.URL.RawQuery}
-		if short.URL.Path != r.URL.Path && isClean(short.URL.Path) {
+		short.URL = &url.URL{Path: strings.TrimRight(r.URL.Path, "/")}
+		if slashes := len(r.URL.Path) - len(short.URL.Path); slashes > 0 && isClean(short.URL.Path) {
 			if _, pattern := mux.Handler(short); pattern != "" {
-				http.Redirect(w, r, short.URL.String(), http.StatusTemporaryRedirect)
+				redirect(w, r, strings.Repeat("../", slashes)+path.Base(short.URL.Path))
 				return
 			}
 		}
 		writeProblem(w, http.StatusNotFound)
 	})
+}
+
+// redirect leads to a path relative to that of r, whatever a proxy has put before both.
+func redirect(w http.ResponseWriter, r *http.Request, to string) {
+	target := url.URL{Path: to, RawQuery: r.URL.RawQuery}
+	w.Header().Set("Location", target.String())
+	w.WriteHeader(http.StatusTemporaryRedirect)
 }
 
 // isClean tells whether path is absolute, without empty, . and .. elements but for a

@@ -21,7 +21,7 @@ func (a *api) pools(g huma.API) {
 	handle(a, g, anybody, huma.Operation{
 		OperationID: "get-pool", Method: http.MethodGet, Path: "/pools/{name}", Tags: tag,
 		Summary: "Get a pool, with how many of its nodes are in which state",
-		Errors:  []int{http.StatusNotFound, http.StatusUnprocessableEntity},
+		Errors:  []int{http.StatusNotFound},
 	}, a.getPool)
 }
 

@@ -21,19 +21,27 @@ func registerSchemas(r huma.Registry) {
 	alias[apiv1.Optional[string], nullable[text]](r)
 }
 
-// describeProblems corrects what huma says of errors, which are its own kind
-// unless a global variable of it is changed.
-func describeProblems(doc *huma.OpenAPI) {
+// describe completes what huma says of the API: where it is, redirects, headers, and
+// errors, which are its own kind unless a global variable of it is changed.
+func describe(doc *huma.OpenAPI) {
+	doc.Servers = []*huma.Server{{URL: ".", Description: "Where this description is, whatever is in front of it."}}
 	problem := doc.Components.Schemas.Schema(reflect.TypeFor[apiv1.Problem](), true, "")
 	for _, path := range doc.Paths {
 		for _, op := range []*huma.Operation{path.Get, path.Post, path.Put} {
 			if op == nil {
 				continue
 			}
-			for _, response := range op.Responses {
+			for status, response := range op.Responses {
 				if response.Content["application/problem+json"] != nil {
 					response.Content = map[string]*huma.MediaType{"application/json": {Schema: problem}}
 				}
+				if header, ok := answerHeaders[status]; ok {
+					response.Headers = map[string]*huma.Header{header: {Schema: &huma.Schema{Type: huma.TypeString}}}
+				}
+			}
+			op.Responses["307"] = &huma.Response{
+				Description: "The path has a slash at its end",
+				Headers:     map[string]*huma.Header{"Location": {Schema: &huma.Schema{Type: huma.TypeString, Format: "uri-reference"}}},
 			}
 		}
 	}
@@ -41,6 +49,11 @@ func describeProblems(doc *huma.OpenAPI) {
 	delete(schemas, "ErrorModel")
 	delete(schemas, "ErrorDetail")
 }
+
+// answerHeaders are the headers of answers with a status.
+var answerHeaders = map[string]string{"401": "WWW-Authenticate", "429": "Retry-After", "503": "Retry-After"}
+
+func ptr[T any](v T) *T { return &v }
 
 func alias[T, Schema any](r huma.Registry) {
 	r.RegisterTypeAlias(reflect.TypeFor[T](), reflect.TypeFor[Schema]())
@@ -50,10 +63,14 @@ type integer struct{}
 
 func (integer) Schema(huma.Registry) *huma.Schema {
 	return &huma.Schema{OneOf: []*huma.Schema{
-		{Type: huma.TypeInteger},
-		{Type: huma.TypeString, Pattern: `^\s*[-+]?\d+\s*$`, PatternDescription: "digits"},
+		{Type: huma.TypeInteger, Format: "int64"},
+		{Type: huma.TypeString, Pattern: `^\s*[-+]?\d+\s*$`, MaxLength: ptr(64)},
 	}}
 }
+
+// truthValues has both cases of each letter: other regular expressions than Go's have
+// other ways to say that none counts, or none at all.
+const truthValues = `^([Tt]([Rr][Uu][Ee])?|[Yy]([Ee][Ss])?|[Oo][Nn]|1|[Ff]([Aa][Ll][Ss][Ee])?|[Nn][Oo]?|[Oo][Ff][Ff]|0)$`
 
 type boolean struct{}
 
@@ -61,7 +78,7 @@ func (boolean) Schema(huma.Registry) *huma.Schema {
 	return &huma.Schema{OneOf: []*huma.Schema{
 		{Type: huma.TypeBoolean},
 		{Type: huma.TypeInteger, Enum: []any{0, 1}},
-		{Type: huma.TypeString, Pattern: `(?i)^(true|t|yes|y|on|1|false|f|no|n|off|0)$`, PatternDescription: "true or false"},
+		{Type: huma.TypeString, Pattern: truthValues},
 	}}
 }
 
@@ -69,7 +86,7 @@ type timeSpec struct{}
 
 func (timeSpec) Schema(huma.Registry) *huma.Schema {
 	return &huma.Schema{
-		OneOf:    []*huma.Schema{{Type: huma.TypeString}, {Type: huma.TypeNumber}},
+		OneOf:    []*huma.Schema{{Type: huma.TypeString, MaxLength: ptr(100)}, {Type: huma.TypeNumber}},
 		Examples: []any{"6h", "+1h30m", "2026-11-22T15:43:13Z"},
 	}
 }
@@ -85,7 +102,9 @@ func (timestamp) Schema(huma.Registry) *huma.Schema {
 
 type text struct{}
 
-func (text) Schema(huma.Registry) *huma.Schema { return &huma.Schema{Type: huma.TypeString} }
+func (text) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{Type: huma.TypeString, MaxLength: ptr(bodyMax)}
+}
 
 type nullable[T huma.SchemaProvider] struct{}
 

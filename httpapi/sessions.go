@@ -28,19 +28,18 @@ func (a *api) sessions(g huma.API) {
 	handle(a, g, tenants, huma.Operation{
 		OperationID: "get-session", Method: http.MethodGet, Path: "/sessions/{id}", Tags: tag,
 		Summary: "Get a session",
-		Errors:  []int{http.StatusNotFound, http.StatusUnprocessableEntity},
+		Errors:  []int{http.StatusNotFound},
 	}, a.getSession)
 	handle(a, g, tenants, huma.Operation{
 		OperationID: "request-session", Method: http.MethodPost, Path: "/sessions", Tags: tag,
 		Summary:       "Request a session",
 		Description:   "Hands out all the nodes asked for, or none.",
 		DefaultStatus: http.StatusCreated,
-		Errors:        []int{http.StatusUnprocessableEntity, http.StatusServiceUnavailable},
 	}, a.requestSession)
 	handle(a, g, tenants, huma.Operation{
 		OperationID: "update-session", Method: http.MethodPut, Path: "/sessions/{id}", Tags: tag,
 		Summary: "Retire a session, or change when it expires", MaxBodyBytes: sessionChangeMax,
-		Errors: []int{http.StatusNotFound, http.StatusUnprocessableEntity},
+		Errors: []int{http.StatusNotFound},
 	}, a.updateSession)
 }
 

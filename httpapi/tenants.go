@@ -26,20 +26,20 @@ func (a *api) tenants(g huma.API) {
 		OperationID: "get-tenant", Method: http.MethodGet, Path: "/tenants/{id}", Tags: tag,
 		Summary:     "Get a tenant",
 		Description: "A tenant that is no administrator can get itself only; the answer does not tell whether there are others.",
-		Errors:      []int{http.StatusNotFound, http.StatusUnprocessableEntity},
+		Errors:      []int{http.StatusNotFound},
 	}, a.getTenant)
 	handle(a, g, tenants, huma.Operation{
 		OperationID: "create-tenant", Method: http.MethodPost, Path: "/tenants", Tags: tag,
 		Summary:       "Add a tenant",
 		Description:   "For administrators. Only this answer shows the API key.",
 		DefaultStatus: http.StatusCreated,
-		Errors:        []int{http.StatusConflict, http.StatusUnprocessableEntity},
+		Errors:        []int{http.StatusConflict},
 	}, a.createTenant)
 	handle(a, g, tenants, huma.Operation{
 		OperationID: "update-tenant", Method: http.MethodPut, Path: "/tenants/{id}", Tags: tag,
 		Summary:     "Change, retire or unretire a tenant",
 		Description: "For administrators. Sessions of a retired tenant expire at once.",
-		Errors:      []int{http.StatusNotFound, http.StatusUnprocessableEntity},
+		Errors:      []int{http.StatusNotFound},
 	}, a.updateTenant)
 }
 

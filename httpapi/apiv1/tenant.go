@@ -28,7 +28,7 @@ type Tenant struct {
 
 // A TenantCreate is the body of a request for a new tenant.
 type TenantCreate struct {
-	Name               string    `json:"name" minLength:"1" maxLength:"255" pattern:"^[^:]*$" patternDescription:"text without a colon" doc:"Printable characters, and no colon: it is the name to log in by" example:"systemd"`
+	Name               string    `json:"name" minLength:"1" maxLength:"255" doc:"Printable characters, and no colon: it is the name to log in by" example:"systemd"`
 	SSHKey             string    `json:"ssh_key" maxLength:"32768" doc:"Lines of an authorized_keys file"`
 	IsAdmin            *Boolean  `json:"is_admin,omitempty" doc:"Whether the tenant administrates tenants and nodes"`
 	NodeQuota          *Integer  `json:"node_quota,omitempty" minimum:"1" maximum:"2147483647" doc:"Nodes the tenant may hold at a time, the default if null"`
