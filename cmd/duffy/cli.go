@@ -97,11 +97,25 @@ func execute(ctx context.Context, p *program, args []string) (code int) {
 		// It was taken for a flag, and the error repeats it.
 		err = errors.New("an argument is the content of a key file: expected a public key, as in a file that ends in .pub")
 	}
+	var wrong *kong.ParseError
+	if errors.As(err, &wrong) && isGroup(wrong, args) {
+		return p.report(wrong.Context.PrintUsage(false))
+	}
 	if err != nil {
 		fmt.Fprintf(p.stderr, "duffy: error: %v\nTry 'duffy --help'.\n", err)
 		return exitUsage
 	}
 	return p.report(k.Run())
+}
+
+// isGroup tells whether a command line ends with the program, or with a command, that
+// only has other commands, one of which kong expected. As with Duffy 3 that asks for help.
+func isGroup(wrong *kong.ParseError, args []string) bool {
+	if len(args) == 0 {
+		return true
+	}
+	group := wrong.Context.Selected()
+	return group != nil && !group.Leaf() && args[len(args)-1] == group.Name && strings.HasPrefix(wrong.Error(), "expected ")
 }
 
 // report says what went wrong, if it has not been said yet, and returns the exit

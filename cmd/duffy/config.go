@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/google/uuid"
+
 	"github.com/duffy-ci/duffy"
 	"github.com/duffy-ci/duffy/legacy"
 )
@@ -45,6 +47,9 @@ func (configCheckCmd) Run(ctx context.Context, p *program) error {
 		return err
 	}
 	c := files.Config()
+	if key := c.Client.AuthKey; key != "" && uuid.Validate(key) != nil {
+		return files.At(errors.New("expected a UUID, as Duffy 3 does: for a key of another form say in key-file which file it is in"), "client", "auth", "key")
+	}
 	_, appErr := loadCertificates(files, "app", c.App.TLS)
 	_, legacyErr := loadCertificates(files, "metaclient", c.Metaclient.TLS)
 	if err := errors.Join(appErr, legacyErr); err != nil {

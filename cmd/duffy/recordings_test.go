@@ -98,7 +98,7 @@ func newReplay(t *testing.T) *replay {
 	write(server.URL)
 
 	client := filepath.Join(dir, "client.yaml")
-	require.NoError(t, os.WriteFile(client, []byte("client:\n  url: http://127.0.0.1:1/api/v1\n  auth: {name: tenant, key: x}\n"), 0o600))
+	require.NoError(t, os.WriteFile(client, []byte("client:\n  url: http://127.0.0.1:1/api/v1\n  auth: {name: tenant, key: 00000000-0000-0000-0000-000000000000}\n"), 0o600))
 	merged := filepath.Join(dir, "merged")
 	require.NoError(t, os.Mkdir(merged, 0o700))
 	require.NoError(t, os.WriteFile(filepath.Join(merged, "1.yaml"), []byte("app:\n  host: a\n  loglevel: info\n"), 0o600))
