@@ -84,6 +84,7 @@ var libraries = map[string]string{
 	"github.com/google/uuid":              "cmd/duffy httpapi legacy queue/asynqqueue tenant",
 	"github.com/hashicorp/golang-lru/v2":  "httpapi tenant",
 	"github.com/hibiken/asynq":            "queue/asynqqueue",
+	"github.com/klauspost/compress":       "httpapi",
 	"github.com/jackc/pgx/v5":             "internal/db queue/riverqueue tenant",
 	"github.com/nikolalohinski/gonja/v2":  "internal/jinja",
 	"github.com/prometheus/client_golang": ". httpapi pool session",

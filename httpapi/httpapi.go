@@ -119,19 +119,20 @@ func New(cfg Config) http.Handler {
 	a.pools(v1)
 	a.nodes(v1)
 	a.tenants(v1)
-	describe(root.OpenAPI())
+	mux.HandleFunc("GET /openapi.json", a.described(root.OpenAPI()))
 	mux.Handle("GET /docs/", docs())
 	a.monitor(mux)
-	return a.observe(a.sameOrigin(routed(mux)))
+	return a.observe(a.sameOrigin(compressed(routed(mux))))
 }
 
 func (a *api) humaConfig() huma.Config {
-	cfg := huma.DefaultConfig("Duffy", a.Version)
+	cfg := huma.DefaultConfig("Duffy", cmp.Or(a.Version, "devel"))
 	cfg.Info.Description = "Duffy keeps pools of nodes provisioned ahead of time and hands them out at once, " +
 		"in sessions, to tenants who run tests on them."
 	cfg.CreateHooks = nil // no $schema in answers
 	cfg.DocsPath = ""     // huma's needs the internet
 	cfg.SchemasPath = ""
+	cfg.OpenAPIPath = "" // huma's translation to OpenAPI 3.0 is not valid
 	cfg.Formats = map[string]huma.Format{
 		"application/json":         huma.DefaultJSONFormat,
 		"application/problem+json": huma.DefaultJSONFormat, // what huma writes errors as, see plainStatus

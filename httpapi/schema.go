@@ -1,6 +1,8 @@
 package httpapi
 
 import (
+	"encoding/json"
+	"net/http"
 	"reflect"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -19,6 +21,21 @@ func registerSchemas(r huma.Registry) {
 	alias[apiv1.Optional[apiv1.Boolean], nullable[boolean]](r)
 	alias[apiv1.Optional[apiv1.TimeSpec], nullable[timeSpec]](r)
 	alias[apiv1.Optional[string], nullable[text]](r)
+}
+
+// described answers with the description of the API, which changes no more.
+func (a *api) described(doc *huma.OpenAPI) http.HandlerFunc {
+	describe(doc)
+	text, err := json.Marshal(doc)
+	return func(w http.ResponseWriter, r *http.Request) {
+		if err != nil {
+			a.log.ErrorContext(r.Context(), "cannot describe the API", "err", err)
+			writeProblem(w, http.StatusInternalServerError)
+			return
+		}
+		w.Header().Set("Content-Type", "application/openapi+json")
+		_, _ = w.Write(text)
+	}
 }
 
 // describe completes what huma says of the API: where it is, redirects, headers, and
