@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/alecthomas/kong"
 
@@ -96,6 +97,9 @@ func execute(ctx context.Context, p *program, args []string) (code int) {
 	if slices.ContainsFunc(args, func(arg string) bool { return strings.HasPrefix(arg, "-----BEGIN ") }) {
 		// It was taken for a flag, and the error repeats it.
 		err = errors.New("an argument is the content of a key file: expected a public key, as in a file that ends in .pub")
+	}
+	if slices.ContainsFunc(args, func(arg string) bool { return !utf8.ValidString(arg) }) {
+		err = errors.New("an argument is not UTF-8") // kong replaced parts of it
 	}
 	var wrong *kong.ParseError
 	if errors.As(err, &wrong) && isGroup(wrong, args) {
