@@ -31,7 +31,9 @@ func TestAdminTakesNoHostileValues(t *testing.T) {
 			require.Zero(t, code, stderr)
 			for _, n := range []string{"0", "2147483648", "3000000000", "9223372036854775807", "9223372036854775808", "1e300"} {
 				for _, args := range [][]string{
-					{"admin", "retry-nodes", n}, {"admin", "retire-nodes", n}, {"admin", "update-tenant", "tenant", "--node-quota", n},
+					{"admin", "retry-nodes", n},
+					{"admin", "retire-nodes", n},
+					{"admin", "update-tenant", "tenant", "--node-quota", n},
 					{"admin", "create-tenant", "--node-quota", n, "t" + n, "k"},
 				} {
 					code, stderr := duffy(args...)
@@ -46,8 +48,12 @@ func TestAdminTakesNoHostileValues(t *testing.T) {
 			}
 			for _, text := range []string{"\xff", "a\xc3", "\xed\xa0\x80", strings.Repeat("x", 20_000), "a:b", "\x1b[2J", "a\nb"} {
 				for _, args := range [][]string{
-					{"admin", "show-tenant", text}, {"admin", "create-tenant", text, "k"}, {"admin", "retire-tenant", text},
-					{"admin", "update-tenant", text, "--node-quota", "5"}, {"admin", "keys", "create", text}, {"admin", "keys", "list", text},
+					{"admin", "show-tenant", text},
+					{"admin", "create-tenant", text, "k"},
+					{"admin", "retire-tenant", text},
+					{"admin", "update-tenant", text, "--node-quota", "5"},
+					{"admin", "keys", "create", text},
+					{"admin", "keys", "list", text},
 				} {
 					code, stderr := duffy(args...)
 					require.NotZero(t, code, "%.100q", args)
