@@ -10,6 +10,7 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/duffy-ci/duffy/internal/db"
+	"github.com/duffy-ci/duffy/queue"
 )
 
 // ErrLeaseLost is why the context of [Service.HoldLease] ends when somebody else
@@ -42,9 +43,10 @@ func (s *Service) HoldLease(ctx context.Context, owner string) (held context.Con
 }
 
 // interrupted tells whether held ended because the worker is to stop, in whatever
-// way the queue says so.
+// way the queue says so. It did not if the work itself took too long.
 func interrupted(held context.Context) bool {
-	return errors.Is(held.Err(), context.Canceled) && !errors.Is(context.Cause(held), ErrLeaseLost)
+	why := context.Cause(held)
+	return why != nil && !errors.Is(why, ErrLeaseLost) && !errors.Is(why, queue.ErrTimeout)
 }
 
 func (s *Service) renew(ctx context.Context, owner string, lose context.CancelCauseFunc) {

@@ -160,30 +160,45 @@ func testLateResult(t *testing.T, change func(*backend.Node)) {
 	})
 }
 
-// TestShutdownHandsBack ends a worker's context while a backend runs.
+// TestShutdownHandsBack ends a worker's context while a backend runs, in whatever way
+// contexts end.
 func TestShutdownHandsBack(t *testing.T) {
 	t.Parallel()
-	dbtest.Each(t, func(t *testing.T, d *db.DB) {
-		c := throwAway("a", 1)
-		c.OnInterrupted = pool.OnInterruptedRetry
-		l := newLab(t, d, c)
-		l.machines.Inject(fake.Fault{In: fake.Provision, Hang: true, Times: 1})
-		require.NoError(t, l.pools.Fill(t.Context(), "a"))
-		ctx, cancel := context.WithCancelCause(t.Context())
-		shutDown := func() { cancel(errors.New("the queue's own reason")) }
-		done := make(chan error, 1)
-		go func() {
-			job := l.jobs.Jobs()[0]
-			payload := jsonOf(t, job)
-			done <- l.mux.Dispatch(ctx, job.Kind(), payload)
-		}()
-		require.Eventually(t, func() bool { return len(l.machines.Calls()) == 1 }, 10*time.Second, 10*time.Millisecond)
-		shutDown()
-		require.NoError(t, <-done)
-		require.Empty(t, l.nodes(pool.Failed))
-		l.work()
-		require.Len(t, l.nodes(pool.Ready), 1)
-	})
+	for name, until := range map[string]func(context.Context) (ctx context.Context, shutDown func()){
+		"cause": func(ctx context.Context) (context.Context, func()) {
+			ctx, cancel := context.WithCancelCause(ctx)
+			return ctx, func() { cancel(errors.New("the queue's own reason")) }
+		},
+		"deadline": func(ctx context.Context) (context.Context, func()) {
+			ctx, cancel := context.WithTimeout(ctx, time.Second)
+			return ctx, func() { <-ctx.Done(); cancel() }
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dbtest.Each(t, func(t *testing.T, d *db.DB) {
+				c := throwAway("a", 1)
+				c.OnInterrupted = pool.OnInterruptedRetry
+				l := newLab(t, d, c)
+				l.machines.Inject(fake.Fault{In: fake.Provision, Hang: true, Times: 1})
+				require.NoError(t, l.pools.Fill(t.Context(), "a"))
+				ctx, shutDown := until(t.Context())
+				done := make(chan error, 1)
+				go func() {
+					job := l.jobs.Jobs()[0]
+					payload := jsonOf(t, job)
+					done <- l.mux.Dispatch(ctx, job.Kind(), payload)
+				}()
+				require.Eventually(t, func() bool { return len(l.machines.Calls()) == 1 }, 10*time.Second, 10*time.Millisecond)
+				shutDown()
+				require.NoError(t, <-done)
+				require.Empty(t, l.nodes(pool.Failed))
+				require.Zero(t, l.trouble("a").Failures, "it is not the pool's fault")
+				l.work()
+				require.Len(t, l.nodes(pool.Ready), 1)
+			})
+		})
+	}
 }
 
 // TestJobIsLate has a node come to another pool before a job is run that was for

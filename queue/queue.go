@@ -46,7 +46,8 @@ type Inserter interface {
 type Queue interface {
 	Inserter
 
-	// Work runs the jobs that mux handles until ctx is done. Then it takes no new
+	// Work runs the jobs that mux handles until ctx is done, by cancellation, by its
+	// deadline, with a cause or without one. Then it takes no new
 	// ones, cancels the contexts of the running handlers after the engine's
 	// shutdown timeout, waits for them to return, and returns nil. It returns
 	// early, with an error, only if it cannot go on. Work is called at most once
@@ -65,9 +66,13 @@ type handler struct {
 	run     func(ctx context.Context, payload []byte) error
 }
 
+// ErrTimeout is why the context of a handler ends when a run takes longer than the
+// timeout of its kind. For any other cause, the worker is to stop.
+var ErrTimeout = fmt.Errorf("the job took longer than its timeout: %w", context.DeadlineExceeded)
+
 // Handle registers fn for jobs of type J. A run that takes longer than timeout
-// has its context cancelled; timeout must be positive, since engines take a job
-// for lost some time after it. A job whose fn returns an error may be run again
+// has its context end with [ErrTimeout] as the cause; timeout must be positive,
+// since engines take a job for lost some time after it. A job whose fn returns an error may be run again
 // by the engine, soon and a few times; what must not be lost is up to reconcile.
 // Handle panics if J's kind is taken.
 func Handle[J Job](m *Mux, timeout time.Duration, fn func(context.Context, J) error) {
@@ -110,7 +115,7 @@ func (m *Mux) Dispatch(ctx context.Context, kind string, payload []byte) error {
 	if !ok {
 		return fmt.Errorf("queue: no handler for kind %q", kind)
 	}
-	ctx, cancel := context.WithTimeout(ctx, h.timeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, h.timeout, ErrTimeout)
 	defer cancel()
 	return h.run(ctx, payload)
 }

@@ -34,6 +34,7 @@ func Run(t *testing.T, open func(t *testing.T) (db *bun.DB, newQueue func() queu
 		"WorkWaitsForHandlers":      workWaitsForHandlers,
 		"WorkInterruptsHandlers":    workInterruptsHandlers,
 		"WorkAfterItsContextEnded":  workAfterItsContextEnded,
+		"WorkEndsWithItsContext":    workEndsWithItsContext,
 		"QueuesShareWork":           queuesShareWork,
 		"JobsWaitForWork":           jobsWaitForWork,
 		"InsertWithoutJobsIsNoJob":  insertWithoutJobs,

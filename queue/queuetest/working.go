@@ -61,13 +61,15 @@ func timeoutEndsContext(t *testing.T, db *bun.DB, newQueue func() queue.Queue) {
 	ended := make(chan error, 10)
 	queue.Handle(mux, 100*time.Millisecond, func(ctx context.Context, _ other) error {
 		<-ctx.Done()
-		ended <- ctx.Err()
+		ended <- errors.Join(ctx.Err(), context.Cause(ctx))
 		return ctx.Err()
 	})
 	q := newQueue()
 	work(t, q, mux)
 	insert(t, db, q, other{})
-	require.ErrorIs(t, <-ended, context.DeadlineExceeded)
+	err := <-ended
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.ErrorIs(t, err, queue.ErrTimeout)
 	insert(t, db, q, job{1})
 	eventually(t, ran.has(1), "other jobs run")
 }
@@ -124,6 +126,52 @@ func workAfterItsContextEnded(t *testing.T, db *bun.DB, newQueue func() queue.Qu
 	cancel()
 	require.NoError(t, q.Work(ctx, mux))
 	require.Empty(t, ran.sorted())
+}
+
+// workEndsWithItsContext has the context of Work end in the ways that contexts may.
+func workEndsWithItsContext(t *testing.T, db *bun.DB, newQueue func() queue.Queue) {
+	for name, until := range map[string]func(context.Context) (ctx context.Context, end func()){
+		"deadline": func(ctx context.Context) (context.Context, func()) {
+			ctx, cancel := context.WithTimeout(ctx, time.Second)
+			return ctx, func() { <-ctx.Done(); cancel() }
+		},
+		"deadline with a cause": func(ctx context.Context) (context.Context, func()) {
+			ctx, cancel := context.WithTimeoutCause(ctx, time.Second, errors.New("enough"))
+			return ctx, func() { <-ctx.Done(); cancel() }
+		},
+		"cancelled with a cause": func(ctx context.Context) (context.Context, func()) {
+			ctx, cancel := context.WithCancelCause(ctx)
+			return ctx, func() { cancel(errors.New("the program's own reason")) }
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx, end := until(context.WithoutCancel(t.Context()))
+			mux, ran := logs()
+			ended := make(chan error, 100) // of what was interrupted, and runs again, too
+			queue.Handle(mux, 10*patience, func(ctx context.Context, _ other) error {
+				ran.add(1)
+				<-ctx.Done()
+				ended <- context.Cause(ctx)
+				return ctx.Err()
+			})
+			q := newQueue()
+			insert(t, db, q, other{})
+			returned := make(chan error, 1)
+			go func() { returned <- q.Work(ctx, mux) }()
+			eventually(t, ran.has(1), "a handler runs")
+			end()
+			select {
+			case err := <-returned:
+				require.NoError(t, err)
+			case <-time.After(patience):
+				require.FailNow(t, "Work does not return")
+			}
+			require.NotErrorIs(t, <-ended, queue.ErrTimeout, "it was interrupted")
+			insert(t, db, q, job{2})
+			work(t, newQueue(), mux)
+			eventually(t, ran.has(2), "another Queue works on")
+		})
+	}
 }
 
 func queuesShareWork(t *testing.T, db *bun.DB, newQueue func() queue.Queue) {

@@ -75,12 +75,23 @@ func (q *Queue) Work(ctx context.Context, mux *queue.Mux) error {
 		river.AddWorkerArgs(cfg.Workers, anyArgs{kind}, w)
 	}
 
+	ctx, release := cancelled(ctx)
+	defer release()
 	c, err := q.start(ctx, cfg)
 	if c == nil {
 		return err
 	}
 	<-c.Stopped()
 	return nil
+}
+
+// cancelled returns a context that is cancelled when ctx ends, in whatever way that
+// does. River takes anything but a cancellation for an error, which it tries to get
+// over without end.
+func cancelled(ctx context.Context) (_ context.Context, release func()) {
+	plain, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, cancel)
+	return plain, func() { stop(); cancel() }
 }
 
 // start starts a client, once the database is there. It returns none if ctx ends.
