@@ -31,6 +31,9 @@ var bunOptions = []bun.DBOption{bun.WithDiscardUnknownColumns()}
 type DB struct {
 	*bun.DB
 
+	// Clock tells the time that everybody on this database compares.
+	Clock *Clock
+
 	// Pool holds the connections that the bun.DB works on. It is nil on SQLite.
 	Pool *pgxpool.Pool
 
@@ -45,8 +48,13 @@ type Config struct {
 	// pool_max_conns in the URL wins over it. SQLite always has a few.
 	MaxConns int
 
-	// Logger is told which options of the URL have no meaning here; nil discards.
+	// Logger is told which options of the URL have no meaning here, and when the clock of
+	// this machine is wrong; nil discards.
 	Logger *slog.Logger
+
+	// Now replaces the clock of this machine, which is the one of an SQLite database.
+	// PostgreSQL has one of its own, see [Clock].
+	Now func() time.Time
 }
 
 // Open opens the database at url, which is written as SQLAlchemy wants it, so

@@ -59,7 +59,17 @@ func openPostgres(ctx context.Context, loc location, cfg Config) (*DB, error) {
 	}
 	sqlDB := sql.OpenDB(connector{stdlib.GetPoolConnector(pool)})
 	sqlDB.SetMaxIdleConns(0) // idle ones belong to the pool
-	return &DB{DB: bun.NewDB(sqlDB, pgdialect.New(), bunOptions...), Pool: pool}, nil
+	clock := NewClock(func(ctx context.Context) (time.Time, error) { return askTime(ctx, pool) }, cfg.Now, cfg.Logger)
+	if err := clock.Ask(ctx); err != nil {
+		pool.Close()
+		return nil, fmt.Errorf("PostgreSQL does not tell the time: %w", err)
+	}
+	return &DB{DB: bun.NewDB(sqlDB, pgdialect.New(), bunOptions...), Clock: clock, Pool: pool}, nil
+}
+
+func askTime(ctx context.Context, pool *pgxpool.Pool) (now time.Time, err error) {
+	err = pool.QueryRow(ctx, "SELECT clock_timestamp()", pgx.QueryExecModeSimpleProtocol).Scan(&now)
+	return now, err
 }
 
 // silence is how long a server and a client wait for each other before they take

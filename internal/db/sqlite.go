@@ -48,7 +48,7 @@ func openSQLite(ctx context.Context, loc location, cfg Config) (*DB, error) {
 	}
 	pool.SetMaxOpenConns(sqliteConns)
 	pool.SetMaxIdleConns(sqliteConns)
-	d := &DB{DB: bun.NewDB(pool, sqlitedialect.New(), bunOptions...)}
+	d := &DB{DB: bun.NewDB(pool, sqlitedialect.New(), bunOptions...), Clock: NewClock(nil, cfg.Now, cfg.Logger)}
 	if loc.inMemory() {
 		pool.SetMaxOpenConns(sqliteConns + 1)
 		if d.anchor, err = pool.Conn(ctx); err == nil {
