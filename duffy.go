@@ -85,10 +85,6 @@ type Config struct {
 	files *files // to name places in, nil if Config does not come from files
 }
 
-// DefaultReconcileEvery is short enough for everything to go on within a minute
-// after a process died.
-const DefaultReconcileEvery = 10 * time.Second
-
 // Options are what a program that embeds Duffy decides. The zero value is what
 // the duffy command uses.
 type Options struct {
@@ -109,7 +105,10 @@ type Options struct {
 	// What happened is counted for this process only.
 	Metrics prometheus.Registerer
 
-	Now func() time.Time // replaces the clock
+	// Now replaces the clock of this machine, which tells the time if the database is
+	// SQLite. On PostgreSQL the database does, which all processes share, and Now is only
+	// compared with it. Neither decides whether the lease of a worker has ended.
+	Now func() time.Time
 }
 
 // Duffy is a running instance. It is safe for concurrent use.
@@ -122,6 +121,7 @@ type Duffy struct {
 	log      *slog.Logger
 	db       *db.DB
 	queue    queue.Queue
+	passes   passes
 	backends map[string]backend.Backend
 
 	public     *prometheus.Registry // metrics that name no tenant
@@ -141,7 +141,7 @@ func New(ctx context.Context, cfg Config, opts Options) (*Duffy, error) {
 	if cfg.Database == "" {
 		return nil, errors.New("there is no database: set database.url in the configuration")
 	}
-	database, err := db.Open(ctx, cfg.Database, db.Config{Logger: log})
+	database, err := db.Open(ctx, cfg.Database, db.Config{Logger: log, Now: opts.Now})
 	if err != nil {
 		return nil, err
 	}
@@ -166,13 +166,13 @@ func (d *Duffy) assemble(opts Options) (err error) {
 		}
 	}
 	d.backends = d.cfg.backends(opts, d.log)
-	d.Tenants = tenant.New(d.db.DB, tenant.Config{Defaults: d.cfg.Limits, Logger: d.log, Now: opts.Now})
+	d.Tenants = tenant.New(d.db.DB, tenant.Config{Defaults: d.cfg.Limits, Logger: d.log, Now: d.db.Clock.Now})
 	d.Pools = pool.New(d.db.DB, d.queue, pool.ServiceConfig{
 		Pools: d.cfg.Pools, Backends: d.backends, Contextualizer: contextualizer,
-		Metrics: d.public, Logger: d.log, Now: opts.Now,
+		Metrics: d.public, Logger: d.log, Now: d.db.Clock.Now,
 	})
 	d.Sessions = session.New(d.db.DB, d.queue, d.Tenants, d.Pools, session.Config{
-		Contextualizer: contextualizer, Metrics: d.public, Logger: d.log, Now: opts.Now,
+		Contextualizer: contextualizer, Metrics: d.public, Logger: d.log, Now: d.db.Clock.Now,
 	})
 	d.handler = httpapi.New(d.httpConfig(d.publicScrape()))
 	return d.exportMetrics(opts.Metrics)
@@ -192,7 +192,7 @@ func (d *Duffy) newQueue(opts Options) (queue.Queue, error) {
 		return opts.NewQueue(d.db.DB)
 	}
 	cfg := riverqueue.Config{
-		Logger: d.log, LongWorkers: d.cfg.LongWorkers, ShortWorkers: d.cfg.Workers,
+		Logger: d.log, Now: d.db.Clock.Now, LongWorkers: d.cfg.LongWorkers, ShortWorkers: d.cfg.Workers,
 		ShutdownTimeout: d.cfg.ShutdownTimeout,
 	}
 	if d.db.Postgres() {
@@ -247,46 +247,6 @@ func (d *Duffy) Work(ctx context.Context) error {
 	stop()
 	<-reconciled
 	return err
-}
-
-// reconcile finds, time and again, what stands still. It takes over work of
-// others only once it has been in touch with the database for long enough for
-// them to renew their leases, which they do three times as often as need be:
-// while the database was away, they could not either.
-func (d *Duffy) reconcile(ctx context.Context) {
-	every := d.cfg.ReconcileEvery
-	if every == 0 {
-		every = DefaultReconcileEvery
-	}
-	tick := time.NewTicker(every)
-	defer tick.Stop()
-	lease := d.Pools.Lease()
-	var lastSeen, inTouchSince time.Time
-	for ctx.Err() == nil {
-		if err := d.ping(ctx, lease/3); err != nil {
-			d.log.WarnContext(ctx, "cannot reach the database", "err", err)
-		} else {
-			if time.Since(lastSeen) > max(2*every, lease*2/3) {
-				inTouchSince = time.Now()
-			}
-			lastSeen = time.Now()
-			takeOver := time.Since(inTouchSince) > lease*2/3
-			err := errors.Join(d.Sessions.Reconcile(ctx, takeOver), d.Pools.Reconcile(ctx, takeOver))
-			if err != nil && ctx.Err() == nil {
-				d.log.WarnContext(ctx, "cannot reconcile", "err", err)
-			}
-		}
-		select {
-		case <-ctx.Done():
-		case <-tick.C:
-		}
-	}
-}
-
-func (d *Duffy) ping(ctx context.Context, patience time.Duration) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	return d.db.PingContext(ctx)
 }
 
 // DB returns the database, for those who want to begin the transactions that the

@@ -40,6 +40,9 @@ var (
 	tenantNodes    = gauge("duffy_tenant_nodes", "Nodes in active sessions, as they count towards the quota.", "tenant")
 	tenantQuota    = gauge("duffy_tenant_node_quota", "How many nodes a tenant can have at a time. Administrators have no quota.", "tenant")
 
+	clockSkew    = gauge("duffy_clock_skew_seconds", "How far the clock of this machine is ahead of the database's.")
+	reconcileAge = gauge("duffy_reconcile_age_seconds", "How long ago this process, if it works, has looked for what stands still.")
+
 	queueWaiting = gauge("duffy_queue_waiting_jobs", "Jobs that could run now.", "workers")
 	queueRunning = gauge("duffy_queue_running_jobs", "Jobs that workers have begun.", "workers")
 	queueLatency = gauge("duffy_queue_latency_seconds", "How long the oldest job that could run now has been waiting.", "workers")
@@ -49,7 +52,7 @@ var (
 func (state) Describe(out chan<- *prometheus.Desc) {
 	for _, desc := range []*prometheus.Desc{
 		scrapeSuccess("pools"), scrapeSuccess("queue"), poolNodes, poolFillLevel, poolFailures, poolRetry,
-		queueWaiting, queueRunning, queueLatency,
+		clockSkew, reconcileAge, queueWaiting, queueRunning, queueLatency,
 	} {
 		out <- desc
 	}
@@ -73,6 +76,10 @@ func (s state) Collect(out chan<- prometheus.Metric) {
 		if c.FillLevel != nil {
 			send(out, poolFillLevel, float64(*c.FillLevel), c.Name)
 		}
+	}
+	send(out, clockSkew, s.db.Clock.Skew().Seconds())
+	if age, ok := s.passes.age(); ok {
+		send(out, reconcileAge, age.Seconds())
 	}
 	var all sync.WaitGroup
 	all.Go(func() { s.collect(out, "pools", s.pools) })

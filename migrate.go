@@ -46,7 +46,8 @@ func (d *Duffy) Check(ctx context.Context) error {
 // Ready returns an error unless requests can be answered and jobs inserted and run:
 // the database is there with the tables that this version of Duffy works with, and
 // the queue's server, if it has one, is there too, and nodes can be tried, see
-// [session.Service.Ready]. Unlike Check it accepts what a
+// [session.Service.Ready]. If this process works, what stands still has been looked for
+// lately. Unlike Check it accepts what a
 // newer version has added since, so that older ones work on until they are replaced.
 func (d *Duffy) Ready(ctx context.Context) error {
 	if err := db.Ready(ctx, d.db); err != nil {
@@ -62,7 +63,7 @@ func (d *Duffy) Ready(ctx context.Context) error {
 			return err
 		}
 	}
-	return d.Sessions.Ready(ctx)
+	return errors.Join(d.Sessions.Ready(ctx), d.passes.current())
 }
 
 // Revision returns how far the schema has got. It fails on a database that is

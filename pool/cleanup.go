@@ -20,17 +20,16 @@ func (s *Service) cleanUp(ctx context.Context) error {
 		known = append(known, c.Name)
 	}
 	var nodes []*Node
-	err := s.db.NewSelect().Model(&nodes).
+	q := db.SkipLocked(s.db.NewSelect().Model(&nodes).
 		Where("state = ?", Failed).Where("retired_at IS NULL").
 		Where("pool IN (?)", bun.List(known)).
-		Where("lease_owner IS NULL OR lease_owner = ?", ownAddress).
-		Where("retry_at <= ?", s.now()).Scan(ctx)
-	if err != nil {
+		Where("lease_owner IS NULL OR lease_owner = ?", ownAddress))
+	if err := due(q, s.now(), failedPause).Scan(ctx); err != nil {
 		return err
 	}
 	var errs []error
 	for _, n := range nodes {
-		err := s.db.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error { return s.cleanUpTx(ctx, tx, n) })
+		err := s.briefly(ctx, func(ctx context.Context, tx bun.Tx) error { return s.cleanUpTx(ctx, tx, n) })
 		if _, taken := db.UniqueViolation(err); taken {
 			err = nil // just now: the next reconcile sees by whom
 		}

@@ -7,6 +7,7 @@ import (
 	"github.com/uptrace/bun"
 	"github.com/uptrace/bun/dialect"
 
+	"github.com/duffy-ci/duffy/internal/db"
 	"github.com/duffy-ci/duffy/internal/fault"
 	"github.com/duffy-ci/duffy/queue"
 )
@@ -21,24 +22,31 @@ func (s *Service) Fill(ctx context.Context, name string) error {
 	if c == nil || c.Abstract {
 		return fault.Newf(fault.NotFound, "there is no pool called %q", name)
 	}
+	return s.db.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error { return s.fillTx(ctx, tx, c) })
+}
+
+// fillNow is Fill unless somebody else keeps it from filling the pool.
+func (s *Service) fillNow(ctx context.Context, c *Config) error {
+	return s.briefly(ctx, func(ctx context.Context, tx bun.Tx) error { return s.fillTx(ctx, tx, c) })
+}
+
+func (s *Service) fillTx(ctx context.Context, tx bun.Tx, c *Config) error {
 	if c.FillLevel == nil {
 		return nil
 	}
-	return s.db.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {
-		if err := s.lockPool(ctx, tx, name); err != nil {
-			return err
-		}
-		missing, err := s.missing(ctx, tx, c)
-		if err != nil || missing <= 0 {
-			return err
-		}
-		nodes, err := s.allocate(ctx, tx, c, missing)
-		if err != nil || len(nodes) == 0 {
-			return err
-		}
-		s.log.InfoContext(ctx, "filling pool", "pool", name, "nodes", len(nodes))
-		return s.queue.Insert(ctx, tx, s.provisionJobs(nodes)...)
-	})
+	if err := s.lockPool(ctx, tx, c.Name); err != nil {
+		return err
+	}
+	missing, err := s.missing(ctx, tx, c)
+	if err != nil || missing <= 0 {
+		return err
+	}
+	nodes, err := s.allocate(ctx, tx, c, missing)
+	if err != nil || len(nodes) == 0 {
+		return err
+	}
+	s.log.InfoContext(ctx, "filling pool", "pool", c.Name, "nodes", len(nodes))
+	return s.queue.Insert(ctx, tx, s.provisionJobs(nodes)...)
 }
 
 // lockPool keeps others from filling the pool, and from waiting for its nodes,
@@ -65,7 +73,7 @@ func (s *Service) missing(ctx context.Context, tx bun.Tx, c *Config) (int, error
 	switch {
 	case err != nil:
 		return 0, err
-	case trouble.RetryAt != nil && trouble.RetryAt.After(s.now()):
+	case trouble.rests(s.now()):
 		return 0, nil
 	case trouble.Failures > 0:
 		stuck, err := s.stuck(ctx, tx, c.Name)
@@ -117,14 +125,14 @@ func (s *Service) takeUnused(ctx context.Context, tx bun.Tx, c *Config, n int) (
 	picked := tx.NewSelect().Model((*Node)(nil)).Column("id").
 		Where("state = ?", Unused).Where("retired_at IS NULL").
 		Where("reusable").Where("pool IS NULL").
-		Where("retry_at IS NULL OR retry_at <= ?", s.now()).
+		WhereGroup(" AND ", func(q *bun.SelectQuery) *bun.SelectQuery {
+			return due(q, s.now(), pauseMax).WhereOr("retry_at IS NULL")
+		}).
 		Order("id").Limit(int64(n))
 	for key, value := range c.ReuseNodes {
 		picked = whereData(picked, key, value)
 	}
-	if tx.Dialect().Name() == dialect.PG {
-		picked = picked.For("UPDATE SKIP LOCKED")
-	}
+	picked = db.SkipLocked(picked)
 	return returning(ctx, tx.NewUpdate().Model((*Node)(nil)).With("picked", picked).
 		Where("id IN (SELECT id FROM picked)").
 		Set("state = ?", Provisioning).
@@ -157,7 +165,7 @@ func (s *Service) failedTx(ctx context.Context, tx bun.Tx, name, reason string) 
 	now := s.now()
 	t.LastError, t.LastErrorAt = reason, &now
 	var jobs []queue.Job
-	if t.RetryAt == nil || !t.RetryAt.After(now) {
+	if !t.rests(now) {
 		t.Failures++
 		retry := now.Add(pause(t.Failures))
 		t.RetryAt = &retry

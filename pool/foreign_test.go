@@ -112,7 +112,7 @@ func TestWhatNodesTell(t *testing.T) {
 		for _, text := range nasty {
 			l.pools = pool.New(d.DB, l.jobs, pool.ServiceConfig{
 				Pools: l.pools.Pools(), Backends: l.backends, Contextualizer: seeing{l.machines, text},
-				Now: func() time.Time { return l.now }, Lease: time.Minute,
+				Now: func() time.Time { return l.now }, Elapsed: l.elapsed, Lease: time.Minute,
 			})
 			require.NoError(t, l.pools.Fill(t.Context(), "a"))
 			for _, job := range l.jobs.Jobs() {

@@ -40,19 +40,19 @@ func TestJobsDoNotPileUp(t *testing.T) {
 		l := newLab(t, d, throwAway("a", 40))
 		q := telling{l.jobs}
 		l.pools = pool.New(d.DB, q, pool.ServiceConfig{
-			Pools: l.pools.Pools(), Backends: l.backends, Now: func() time.Time { return l.now }, Lease: time.Minute,
+			Pools: l.pools.Pools(), Backends: l.backends, Now: func() time.Time { return l.now }, Elapsed: l.elapsed, Lease: time.Minute,
 		})
 		l.mux = queue.Mux{}
 		l.pools.Handle(&l.mux)
 		require.NoError(t, l.pools.Fill(t.Context(), "a"))
 		for range 60 {
 			l.now = l.now.Add(10 * time.Second)
-			require.NoError(t, l.pools.Reconcile(t.Context(), true))
+			require.NoError(t, l.pools.Reconcile(t.Context()))
 			require.Equal(t, 40, q.long())
 		}
 		l.jobs.Lose()
 		l.now = l.now.Add(10 * time.Second)
-		require.NoError(t, l.pools.Reconcile(t.Context(), true))
+		require.NoError(t, l.pools.Reconcile(t.Context()))
 		require.Equal(t, 40, q.long(), "jobs that were lost come back")
 		l.work()
 		require.Equal(t, 40, l.levels("a")[pool.Ready])
@@ -80,17 +80,16 @@ func TestLostJobsOfNodesThatRunTogether(t *testing.T) {
 
 		nodes := l.nodes(pool.Ready)
 		for _, n := range nodes {
-			l.set(n.ID, "state = 'provisioning'", "data = '{}'", "lease_owner = 'dead'", "lease_until = '2001-01-01 00:00:00'")
+			l.set(n.ID, "state = 'provisioning'", "data = '{}'", "lease_owner = 'dead'", until(l.now))
 		}
 		l.later(time.Minute)
 		requireTogether(fake.Provision)
 		for _, n := range nodes {
-			l.set(n.ID, "state = 'deprovisioning'", "lease_owner = 'dead'", "lease_until = '2001-01-01 00:00:00'")
+			l.set(n.ID, "state = 'deprovisioning'", "lease_owner = 'dead'", until(l.now))
 		}
 		l.jobs.Lose()
-		require.NoError(t, l.pools.Reconcile(t.Context(), true))
 		deprovisioned := 0
-		l.work()
+		l.later(time.Minute)
 		for _, call := range l.machines.Calls() {
 			if call.Op == fake.Deprovision {
 				deprovisioned++

@@ -7,32 +7,47 @@ import (
 
 	"github.com/uptrace/bun"
 
+	"github.com/duffy-ci/duffy/internal/db"
 	"github.com/duffy-ci/duffy/queue"
 )
 
-// takeOver frees nodes whose lease has run out, those of a pool together.
+// takeOver takes over nodes that their worker has abandoned, those of a pool together.
 func (s *Service) takeOver(ctx context.Context) error {
-	var nodes []*Node
-	err := s.db.NewSelect().Model(&nodes).
-		Where("state IN (?)", bun.List([]State{Provisioning, Deprovisioning, Failed})).
-		Where("retired_at IS NULL").Where("lease_until < ?", s.now()).Order("id").Scan(ctx)
+	nodes, err := s.Abandoned(ctx, Provisioning, Deprovisioning, Failed)
 	if err != nil {
 		return err
 	}
 	byPool := map[string][]*Node{}
 	for _, n := range nodes {
-		s.log.WarnContext(ctx, "taking over from a worker that is gone", "node", n.ID, "pool", n.Pool,
-			"state", n.State, "owner", n.LeaseOwner)
-		s.TookOver(n.State)
 		byPool[n.Pool] = append(byPool[n.Pool], n)
 	}
 	var errs []error
 	for _, nodes := range byPool {
-		errs = append(errs, s.db.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {
-			return s.takeOverTx(ctx, tx, nodes)
+		errs = append(errs, s.briefly(ctx, func(ctx context.Context, tx bun.Tx) error {
+			seized, err := s.seizeAll(ctx, tx, nodes)
+			if err != nil || len(seized) == 0 {
+				return err
+			}
+			return s.takeOverTx(ctx, tx, seized)
 		}))
 	}
 	return errors.Join(errs...)
+}
+
+// seizeAll is Seize for nodes, of which it returns those that it got.
+func (s *Service) seizeAll(ctx context.Context, tx bun.Tx, nodes []*Node) (seized []*Node, err error) {
+	for _, n := range nodes {
+		got, err := s.Seize(ctx, tx, n)
+		if err != nil {
+			return nil, err
+		}
+		if got != nil {
+			s.log.WarnContext(ctx, "taking over from a worker that is gone", "node", n.ID, "pool", n.Pool,
+				"state", n.State, "owner", n.LeaseOwner)
+			seized = append(seized, got)
+		}
+	}
+	return seized, nil
 }
 
 // takeOverTx has the backend go on with nodes of a pool whose worker is gone. Throw-away
@@ -91,10 +106,16 @@ func (s *Service) hint(ctx context.Context) error {
 	}
 	now := s.now()
 	return s.db.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {
-		nodes, err := returning(ctx, tx.NewUpdate().Model((*Node)(nil)).
+		picked := db.SkipLocked(tx.NewSelect().Model((*Node)(nil)).Column("id").
 			Where("state IN (?)", bun.List([]State{Provisioning, Deprovisioning})).
 			Where("retired_at IS NULL").Where("lease_owner IS NULL").
-			Where("retry_at <= ? OR (retry_at IS NULL AND (state_since IS NULL OR state_since < ?))", now, now.Add(-hintAfter)).
+			WhereGroup(" AND ", func(q *bun.SelectQuery) *bun.SelectQuery {
+				return due(q, now, hintEvery).
+					WhereOr("retry_at IS NULL AND (state_since IS NULL OR state_since < ? OR state_since > ?)",
+						now.Add(-hintAfter), now.Add(hintAfter))
+			}))
+		nodes, err := returning(ctx, tx.NewUpdate().Model((*Node)(nil)).With("picked", picked).
+			Where("id IN (SELECT id FROM picked)").
 			Set("retry_at = ?", now.Add(hintEvery)))
 		if err != nil || len(nodes) == 0 {
 			return err
@@ -110,7 +131,9 @@ func (s *Service) lostJobs(ctx context.Context) (bool, error) {
 	err := s.db.NewSelect().Model(&idle).Column("id", "pool", "state").
 		Where("state IN (?)", bun.List([]State{Provisioning, Deprovisioning})).
 		Where("retired_at IS NULL").Where("lease_owner IS NULL").
-		Where("retry_at IS NULL OR retry_at <= ? OR attempts = 0", s.now()).Scan(ctx) // others have jobs that wait, too
+		WhereGroup(" AND ", func(q *bun.SelectQuery) *bun.SelectQuery {
+			return due(q, s.now(), hintEvery).WhereOr("retry_at IS NULL OR attempts = 0") // others have jobs that wait, too
+		}).Scan(ctx)
 	inspector, ok := s.queue.(queue.Inspector)
 	if err != nil || len(idle) == 0 || !ok {
 		return len(idle) > 0, err

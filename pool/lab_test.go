@@ -27,11 +27,13 @@ type lab struct {
 	pools    *pool.Service
 	jobs     *queuetest.Recorder
 	mux      queue.Mux
+	began    time.Time
 	now      time.Time
 }
 
 func newLab(t *testing.T, d *db.DB, pools ...pool.Config) *lab {
 	l := &lab{T: t, db: d, machines: fake.New(), now: time.Now().UTC()}
+	l.began = l.now
 	clock := func() time.Time { return l.now }
 	l.jobs = &queuetest.Recorder{Now: clock}
 	set, err := pool.NewSet(pools...)
@@ -39,7 +41,7 @@ func newLab(t *testing.T, d *db.DB, pools ...pool.Config) *lab {
 	l.backends = map[string]backend.Backend{"fake": l.machines}
 	l.pools = pool.New(d.DB, l.jobs, pool.ServiceConfig{
 		Pools: set, Backends: l.backends,
-		Contextualizer: l.machines, Now: clock, Lease: time.Minute,
+		Contextualizer: l.machines, Now: clock, Elapsed: l.elapsed, Lease: time.Minute,
 	})
 	l.pools.Handle(&l.mux)
 	return l
@@ -55,11 +57,15 @@ func (l *lab) work() {
 	l.jobs.Run(l.T, &l.mux)
 }
 
-// later lets time pass and workers do what there is to do.
+func (l *lab) elapsed() time.Duration { return l.now.Sub(l.began) }
+
+// later lets time pass and workers do what there is to do. They look at what there is
+// before, too, as they do all the time.
 func (l *lab) later(d time.Duration) {
 	l.Helper()
+	require.NoError(l, l.pools.Reconcile(l.Context()))
 	l.now = l.now.Add(d)
-	require.NoError(l, l.pools.Reconcile(l.Context(), true))
+	require.NoError(l, l.pools.Reconcile(l.Context()))
 	l.work()
 }
 
@@ -109,6 +115,11 @@ func (l *lab) set(id int64, assignments ...string) {
 	}
 	_, err := q.Exec(l.Context())
 	require.NoError(l, err)
+}
+
+// until assigns when a lease ends, in the form that Duffy writes.
+func until(at time.Time) string {
+	return "lease_until = '" + at.UTC().Format("2006-01-02 15:04:05.999999-07:00") + "'"
 }
 
 func jsonOf(t *testing.T, v any) []byte {

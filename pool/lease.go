@@ -92,15 +92,19 @@ func (s *Service) extend(ctx context.Context, owner string) (int64, error) {
 // claim takes the lease on those nodes of a pool with ids that are in a state and
 // that nobody works on, and returns them. Since the job was inserted nodes may
 // have come to another pool. If it is not known whether that worked, it is done again:
-// nobody else can give the lease back.
+// nobody else can give the lease back. Nodes that somebody has locked are left to another
+// job: waiting for them would take a worker.
 func (s *Service) claim(ctx context.Context, state State, owner, pool string, ids []int64) (nodes []*Node, err error) {
 	failed := func(err error) {
 		s.log.WarnContext(ctx, "cannot begin to work on nodes, trying again", "pool", pool, "nodes", ids, "err", err)
 	}
 	err = db.Insist(ctx, s.db, 0, failed, func(ctx context.Context, tx bun.Tx) error {
-		nodes, err = returning(ctx, s.update(tx, state, ids...).
+		picked := db.SkipLocked(tx.NewSelect().Model((*Node)(nil)).Column("id").
+			Where("id IN (?)", bun.List(ids)).Where("state = ?", state).Where("retired_at IS NULL").
 			Where("COALESCE(pool, '') = ?", pool).
-			Where("lease_owner IS NULL OR lease_owner = ?", owner).
+			Where("lease_owner IS NULL OR lease_owner = ?", owner))
+		nodes, err = returning(ctx, tx.NewUpdate().Model((*Node)(nil)).With("picked", picked).
+			Where("id IN (SELECT id FROM picked)").
 			Set("lease_owner = ?", owner).
 			Set("lease_until = ?", s.now().Add(s.cfg.Lease)))
 		return err

@@ -44,9 +44,6 @@ func newMetrics(registerer prometheus.Registerer, pools *Set) *metrics {
 	return m
 }
 
-// TookOver counts a node whose lease had run out, in the state that it was in.
-func (s *Service) TookOver(state State) { s.metrics.takenOver.WithLabelValues(string(state)).Inc() }
-
 // ran counts a run for nodes in a state, that began at a time and succeeded for some.
 func (m *metrics) ran(r *run, state State, began time.Time, done int) {
 	action := "provision"

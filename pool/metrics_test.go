@@ -23,7 +23,7 @@ func (l *lab) measure() (count func(name string, labels ...string) float64) {
 	registry := prometheus.NewRegistry()
 	l.pools = pool.New(l.db.DB, l.jobs, pool.ServiceConfig{
 		Pools: l.pools.Pools(), Backends: l.backends, Contextualizer: l.machines,
-		Now: func() time.Time { return l.now }, Lease: time.Minute, Metrics: registry,
+		Now: func() time.Time { return l.now }, Elapsed: l.elapsed, Lease: time.Minute, Metrics: registry,
 	})
 	l.mux = queue.Mux{}
 	l.pools.Handle(&l.mux)
@@ -110,9 +110,8 @@ func TestTakeOversAreCounted(t *testing.T) {
 		l := newLab(t, d, throwAway("a", 1))
 		count := l.measure()
 		require.NoError(t, l.pools.Fill(t.Context(), "a"))
-		until := l.now.Add(-time.Minute).Format(time.DateTime)
-		l.set(l.nodes(pool.Provisioning)[0].ID, "lease_owner = 'dead'", "lease_until = '"+until+"'")
-		require.NoError(t, l.pools.Reconcile(t.Context(), true))
+		l.set(l.nodes(pool.Provisioning)[0].ID, "lease_owner = 'dead'", until(l.now))
+		l.later(time.Minute)
 		require.EqualValues(t, 1, count("duffy_leases_taken_over_total", "provisioning"))
 		require.Zero(t, count("duffy_leases_taken_over_total", "deprovisioning"))
 	})

@@ -95,7 +95,7 @@ func testOthersMoveNodes(t *testing.T, d *db.DB, sql string, whole bool) {
 	var log bytes.Buffer
 	l.pools = pool.New(d.WithQueryHook(b), l.jobs, pool.ServiceConfig{
 		Pools: l.pools.Pools(), Backends: l.backends, Contextualizer: l.machines,
-		Now: func() time.Time { return l.now }, Lease: 1800 * time.Millisecond, Logger: slog.New(slog.NewTextHandler(&log, nil)),
+		Now: func() time.Time { return l.now }, Elapsed: l.elapsed, Lease: 1800 * time.Millisecond, Logger: slog.New(slog.NewTextHandler(&log, nil)),
 	})
 	l.mux = queue.Mux{}
 	l.pools.Handle(&l.mux)

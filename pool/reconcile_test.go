@@ -28,8 +28,7 @@ func TestWorkerDies(t *testing.T) {
 		for _, n := range l.nodes(pool.Ready) {
 			byPool[n.Pool] = n
 		}
-		until := l.now.Add(time.Minute).Format(time.DateTime)
-		lease := []string{"lease_owner = 'dead'", "lease_until = '" + until + "'"}
+		lease := []string{"lease_owner = 'dead'", until(l.now.Add(time.Minute))}
 		fresh := []string{"state = 'provisioning'", "ipaddr = NULL", "hostname = NULL", "data = '{}'"}
 		l.set(byPool["fail"].ID, append(lease, fresh...)...)
 		l.set(byPool["retry"].ID, append(lease, fresh...)...)
@@ -67,7 +66,7 @@ func TestInterruptedAndThenFailed(t *testing.T) {
 		l.later(0)
 		interrupted := l.nodes(pool.Ready)[0].ID
 		l.set(interrupted, "state = 'provisioning'", "ipaddr = NULL", "hostname = NULL", "data = '{}'",
-			"lease_owner = 'dead'", "lease_until = '2001-01-01 00:00:00'")
+			"lease_owner = 'dead'", until(l.now))
 		l.machines.Inject(fake.Fault{In: fake.Provision, Err: errNoCapacity})
 		for range 30 {
 			l.later(time.Minute)
@@ -97,11 +96,11 @@ func TestDuffy3WasProvisioning(t *testing.T) {
 		for _, n := range l.nodes(pool.Provisioning) {
 			ids[n.Pool] = n.ID
 		}
-		require.NoError(t, l.pools.Reconcile(t.Context(), false))
+		require.NoError(t, l.pools.Reconcile(t.Context()))
 		l.work()
 		require.Empty(t, l.machines.Machines(), "none is provisioned as if it were new")
 
-		l.later(time.Second)
+		l.later(time.Minute)
 		for name, want := range map[string]pool.State{
 			"fail": pool.Failed, "retry": pool.Ready, "reuse": pool.Ready, "unknown": pool.Failed,
 		} {
@@ -146,8 +145,9 @@ func testLateResult(t *testing.T, change func(*backend.Node)) {
 		}()
 		require.Eventually(t, func() bool { return len(l.machines.Machines()) == 1 }, 10*time.Second, 10*time.Millisecond)
 		lost := l.machines.Machines()[0].ID
-		l.set(lost, "lease_until = '2001-01-01 00:00:00'")
-		require.NoError(t, l.pools.Reconcile(t.Context(), true))
+		require.NoError(t, l.pools.Reconcile(t.Context()))
+		l.now = l.now.Add(time.Minute) // in which the lease is not renewed, by the clock of this test
+		require.NoError(t, l.pools.Reconcile(t.Context()))
 		require.Len(t, l.nodes(pool.Failed), 1)
 		close(release)
 		<-done

@@ -32,7 +32,12 @@ type ServiceConfig struct {
 	Lease   time.Duration         // how long a worker may be silent, DefaultLease if zero
 	Metrics prometheus.Registerer // gets counts of what this process does, nil keeps none
 	Logger  *slog.Logger
+
+	// Now tells the time that all processes on the database compare, see [db.Clock]; nil
+	// is that of this machine, for a single process. Elapsed counts the time since some
+	// instant by a clock that nobody sets; nil is this machine's.
 	Now     func() time.Time
+	Elapsed func() time.Duration
 }
 
 // DefaultLease is how long work on a node stays with a worker that has died.
@@ -52,6 +57,7 @@ type Service struct {
 	log     *slog.Logger
 	metrics *metrics
 	fills   fills
+	watch   watch
 }
 
 // New returns the pools of cfg with their nodes in db. Background work goes to
@@ -68,6 +74,10 @@ func New(db *bun.DB, queue queue.Inserter, cfg ServiceConfig) *Service {
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
+	}
+	if cfg.Elapsed == nil {
+		began := time.Now()
+		cfg.Elapsed = func() time.Duration { return time.Since(began) }
 	}
 	cfg.Contextualizer = seam.Contextualizer(cfg.Contextualizer)
 	return &Service{db: db, queue: queue, cfg: cfg, log: cfg.Logger, metrics: newMetrics(cfg.Metrics, cfg.Pools)}
@@ -105,6 +115,12 @@ type Trouble struct {
 	RetryAt     *time.Time // nothing is provisioned before
 	LastError   string     `bun:",nullzero"`
 	LastErrorAt *time.Time
+}
+
+// rests tells whether nothing is to be provisioned yet. A pause that ends later than any
+// does was begun before the database's clock went back.
+func (t Trouble) rests(now time.Time) bool {
+	return t.RetryAt != nil && t.RetryAt.After(now) && !t.RetryAt.After(now.Add(pauseMax))
 }
 
 // Trouble returns what was last wrong with filling the pool called name; it is

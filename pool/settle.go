@@ -37,21 +37,21 @@ func (s *Service) settleProvisioned(ctx context.Context, r *run, seen map[int64]
 // recheck looks again at nodes that wait for their address.
 func (s *Service) recheck(ctx context.Context) error {
 	var nodes []*Node
-	err := s.db.NewSelect().Model(&nodes).
+	q := db.SkipLocked(s.db.NewSelect().Model(&nodes).
 		Where("state = ?", Provisioning).Where("retired_at IS NULL").
-		Where("lease_owner = ?", ownAddress).Where("retry_at <= ?", s.now()).Scan(ctx)
-	errs := []error{err}
+		Where("lease_owner = ?", ownAddress))
+	errs := []error{due(q, s.now(), pauseMin).Scan(ctx)}
 	for _, n := range nodes {
 		r := &run{owner: ownAddress, pool: n.Pool, config: s.cfg.Pools.Get(n.Pool), nodes: []*Node{n}, got: []backend.Node{n.ForBackend()}}
 		var all []outcome
-		err := s.db.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) (err error) {
+		err := db.Briefly(ctx, s.db, func(ctx context.Context, tx bun.Tx) (err error) {
 			all, err = s.settleTx(ctx, tx, r, nil)
 			return err
 		})
 		switch _, taken := db.UniqueViolation(err); {
 		case err == nil:
 			s.report(ctx, r, all)
-		case taken, errors.Is(err, errMoved): // just now: the next reconcile sees by whom
+		case taken, errors.Is(err, errMoved), db.Held(err): // just now: the next reconcile sees by whom
 		default:
 			errs = append(errs, err)
 		}

@@ -73,12 +73,13 @@ func newLabOf(t *testing.T, d *db.DB, machines *fake.Backend, outside interface 
 	set, err := pool.NewSet(pools...)
 	require.NoError(t, err)
 	l := &lab{T: t, db: d, machines: machines, clock: &clock{now: time.Now().UTC()}}
+	began := l.clock.Now()
 	log := slog.New(slog.NewTextHandler(&l.log, nil))
 	l.jobs = &queuetest.Recorder{Now: l.clock.Now}
 	l.tenants = tenant.New(d.DB, tenant.Config{BcryptCost: bcrypt.MinCost, Now: l.clock.Now})
 	l.pools = pool.New(d.DB, l.jobs, pool.ServiceConfig{
 		Pools: set, Backends: map[string]backend.Backend{"fake": outside},
-		Contextualizer: outside, Now: l.clock.Now, Lease: time.Minute, InspectTimeout: 100 * time.Millisecond, Logger: log,
+		Contextualizer: outside, Now: l.clock.Now, Elapsed: func() time.Duration { return l.clock.Now().Sub(began) }, Lease: time.Minute, InspectTimeout: 100 * time.Millisecond, Logger: log,
 	})
 	l.sessions = session.New(d.DB, l.jobs, l.tenants, l.pools, session.Config{
 		Contextualizer: outside, Now: l.clock.Now, NodeTimeout: 5 * time.Second, Logger: log,
@@ -107,8 +108,8 @@ func (l *lab) fill() {
 // reconcile does what workers do in the background until nothing is left to do.
 func (l *lab) reconcile() {
 	l.Helper()
-	require.NoError(l, l.sessions.Reconcile(l.Context(), true))
-	require.NoError(l, l.pools.Reconcile(l.Context(), true))
+	require.NoError(l, l.sessions.Reconcile(l.Context()))
+	require.NoError(l, l.pools.Reconcile(l.Context()))
 	l.work()
 }
 

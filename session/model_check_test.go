@@ -265,7 +265,7 @@ func (m *model) checkRecovered() {
 	moving := map[int64]bool{} // such as those of a session that has just expired
 	for _, n := range nodes {
 		byID[n.ID] = n
-		moving[n.ID] = time.Since(*n.StateSince) < reconcileEvery
+		moving[n.ID] = m.now().Sub(*n.StateSince) < reconcileEvery
 		if levels[n.Pool] == nil {
 			levels[n.Pool] = map[pool.State]int{}
 		}

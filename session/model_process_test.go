@@ -3,12 +3,15 @@ package session_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"sync"
+	"time"
 
 	"github.com/uptrace/bun"
 
 	"github.com/duffy-ci/duffy/backend"
 	"github.com/duffy-ci/duffy/backend/fake"
+	"github.com/duffy-ci/duffy/internal/db"
 	"github.com/duffy-ci/duffy/pool"
 	"github.com/duffy-ci/duffy/queue"
 	"github.com/duffy-ci/duffy/session"
@@ -23,6 +26,7 @@ type process struct {
 	sessions *session.Service
 	mux      queue.Mux
 
+	clock    *db.Clock
 	machines *fake.Inspector
 	busy     *busy
 	ctx      context.Context // of all that it does
@@ -34,22 +38,46 @@ type process struct {
 	cut    bool                 // off from the database, for good if dead
 	fuse   int                  // so many more steps, then it is killed; none if 0
 	open   []context.CancelFunc // transactions, which end with the connection
+	ahead  time.Duration        // of the clock of its machine
 	leftIn map[int64]bool       // nodes of which it could not lock out the tenant
 	wrong  []string             // what it did that it must not
 }
 
-func newProcess(ctx context.Context, d *bun.DB, jobs queue.Inserter, machines *fake.Inspector, b *busy, pools *pool.Set, tenants *tenant.Service) *process {
+func newProcess(ctx context.Context, d *bun.DB, now func() time.Time, jobs queue.Inserter, machines *fake.Inspector, b *busy, pools *pool.Set, tenants *tenant.Service) *process {
 	p := &process{machines: machines, busy: b, leftIn: map[int64]bool{}}
 	p.ctx, p.stop = context.WithCancel(ctx)
 	d = d.WithQueryHook(p)
+	p.clock = db.NewClock(func(context.Context) (time.Time, error) { return now(), p.reach() }, p.wall, nil)
+	if err := p.clock.Ask(ctx); err != nil {
+		panic(err) // since nothing has happened to it yet
+	}
 	p.pools = pool.New(d, jobs, pool.ServiceConfig{
-		Pools: pools, Backends: map[string]backend.Backend{"fake": p}, Contextualizer: p,
+		Pools: pools, Backends: map[string]backend.Backend{"fake": p}, Contextualizer: p, Now: p.clock.Now,
 	})
-	p.sessions = session.New(d, jobs, tenants, p.pools, session.Config{Contextualizer: p})
+	p.sessions = session.New(d, jobs, tenants, p.pools, session.Config{Contextualizer: p, Now: p.clock.Now})
 	p.pools.Handle(&p.mux)
 	p.sessions.Handle(&p.mux)
 	return p
 }
+
+// wall is the clock of its machine, which counts for nothing.
+func (p *process) wall() time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return time.Now().Add(p.ahead)
+}
+
+// reach returns an error if the database cannot be reached.
+func (p *process) reach() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.cut {
+		return errCut
+	}
+	return nil
+}
+
+var errCut = errors.New("the database cannot be reached")
 
 // work handles a job.
 func (p *process) work(ctx context.Context, job queue.Job) error {

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"path/filepath"
 	"strconv"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -109,6 +110,8 @@ func checkModel(t *testing.T, url string) {
 				"thaw process":       m.thawProcess,
 				"cut off database":   m.cutOff,
 				"reconnect database": m.reconnect,
+				"set clock":          m.setClock,
+				"set database clock": m.setDatabaseClock,
 			})
 			m.restore()
 			m.checkRecovered()
@@ -136,13 +139,18 @@ type model struct {
 	orphans   int            // requests of whose end nobody knows
 	lost      map[int64]bool // nodes whose machine was lost
 	checked   int64          // the last move of a node that was looked at
+	ahead     atomic.Int64   // of the clock of the database, in nanoseconds
 }
+
+// now is the time of the database.
+func (m *model) now() time.Time { return time.Now().Add(time.Duration(m.ahead.Load())) }
 
 func newModel(t *rapid.T, url string, newTenants func(*bun.DB) *tenant.Service) *model {
 	m := &model{
 		T: t, machines: fake.NewInspector(), busy: &busy{until: map[int64]context.Context{}, told: map[int64]*process{}}, jobs: &queuetest.Recorder{},
 		sessions: map[int64]*promise{}, lost: map[int64]bool{},
 	}
+	m.ahead.Store(int64(time.Hour))
 	var err error
 	m.db, err = db.Open(t.Context(), url, db.Config{})
 	require.NoError(t, err)
@@ -170,13 +178,13 @@ func newModel(t *rapid.T, url string, newTenants func(*bun.DB) *tenant.Service) 
 	m.createTenant(false)
 	m.createTenant(false)
 	for range 3 { // so that there is something to begin with
-		m.operate(m.observer, false)
+		m.operate(m.observer)
 	}
 	return m
 }
 
 func (m *model) newProcess() *process {
-	p := newProcess(m.Context(), m.db.DB, m.jobs, m.machines, m.busy, m.pools, m.tenants)
+	p := newProcess(m.Context(), m.db.DB, m.now, m.jobs, m.machines, m.busy, m.pools, m.tenants)
 	m.all = append(m.all, p)
 	return p
 }

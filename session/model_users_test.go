@@ -35,13 +35,14 @@ type promise struct {
 	mayEnd  bool      // somebody wanted it to, and may have got that
 	over    bool
 
+	now      func() time.Time
 	changing int // calls that change it
 	answers  []time.Time
 	refused  bool
 }
 
 func (s *promise) mayBeOver() bool {
-	return s.mayEnd || s.changing > 0 || !s.expires.After(time.Now())
+	return s.mayEnd || s.changing > 0 || !s.expires.After(s.now())
 }
 
 // changed draws the conclusions once nobody is changing the session any more.
@@ -131,7 +132,7 @@ func (m *model) startRequest(p *process, c *customer, byAdmin bool, specs []sess
 			}
 			return
 		}
-		s := &promise{of: c, key: got.Tenant.SSHKey, created: got.CreatedAt, expires: *got.ExpiresAt, mayEnd: c.retirements > retirements}
+		s := &promise{of: c, now: m.now, key: got.Tenant.SSHKey, created: got.CreatedAt, expires: *got.ExpiresAt, mayEnd: c.retirements > retirements}
 		require.Contains(m, c.keys[keys-1:], s.key)
 		wanted, have := map[string]int{}, map[string]int{}
 		for _, spec := range specs {
@@ -164,7 +165,7 @@ func (m *model) anExpiry(s *promise) session.Update {
 		d := rapid.SampledFrom([]time.Duration{-6 * time.Hour, -time.Minute, time.Hour, 24 * time.Hour}).Draw(m.T, "by")
 		return session.Update{ExpiresIn: &d}
 	}
-	at := time.Now().Add(time.Duration(rapid.IntRange(-10, 120).Draw(m.T, "seconds")) * time.Second)
+	at := m.now().Add(time.Duration(rapid.IntRange(-10, 120).Draw(m.T, "seconds")) * time.Second)
 	return session.Update{ExpiresAt: &at}
 }
 
@@ -178,7 +179,7 @@ func (m *model) changeAtOnce(t *rapid.T) {
 			m.startUpdate(id, s, m.anExpiry(s))
 		case 3:
 			p := m.aProcess()
-			m.start(p, func(ctx context.Context) error { return p.sessions.Reconcile(ctx, false) }, m.mustWork)
+			m.start(p, func(ctx context.Context) error { return p.sessions.Reconcile(ctx) }, m.mustWork)
 		}
 	}
 	m.pass(moment)

@@ -22,7 +22,7 @@ func (m *model) wait(t *rapid.T) {
 func (m *model) due() []int {
 	var due []int
 	for i, job := range m.waiting {
-		if d, ok := job.(queue.Delayed); !ok || !d.NotBefore().After(time.Now()) {
+		if d, ok := job.(queue.Delayed); !ok || !d.NotBefore().After(m.now()) {
 			due = append(due, i)
 		}
 	}
@@ -57,7 +57,7 @@ func (m *model) work(t *rapid.T) {
 func (m *model) workForAWhile(t *rapid.T) {
 	p := m.aProcess()
 	for range rapid.IntRange(1, 5).Draw(t, "times 10 s") {
-		m.operate(p, true)
+		m.operate(p)
 	}
 }
 
@@ -70,15 +70,18 @@ func (m *model) loseJobs(t *rapid.T) {
 
 func (m *model) reconcile(t *rapid.T) {
 	for range rapid.IntRange(1, 3).Draw(t, "at once") {
-		m.startReconcile(m.aProcess(), rapid.Bool().Draw(t, "take over"))
+		m.startReconcile(m.aProcess())
 	}
 	m.pass(moment)
 }
 
-func (m *model) startReconcile(p *process, takeOver bool) {
-	began := time.Now()
+func (m *model) startReconcile(p *process) {
+	began := m.now()
 	m.start(p, func(ctx context.Context) error {
-		return errors.Join(p.sessions.Reconcile(ctx, takeOver), p.pools.Reconcile(ctx, takeOver))
+		if err := p.clock.Ask(ctx); err != nil {
+			return err
+		}
+		return errors.Join(p.sessions.Reconcile(ctx), p.pools.Reconcile(ctx))
 	}, func(c *call) {
 		m.mustWork(c)
 		if c.err == nil && !c.harmed {
@@ -194,6 +197,30 @@ func (m *model) reconnect(*rapid.T) {
 	m.pass(moment)
 }
 
+// A time by which clocks are set.
+func aStep(t *rapid.T) time.Duration {
+	return time.Duration(rapid.IntRange(-600, 600).Draw(t, "clock set by seconds")) * time.Second
+}
+
+// setClock sets the clock of a process' machine.
+func (m *model) setClock(t *rapid.T) {
+	p := m.aProcess()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.ahead += aStep(t)
+}
+
+// setDatabaseClock sets the clock of the database, as a failover may. Until the
+// processes learn of it, sessions expire by what it was.
+func (m *model) setDatabaseClock(t *rapid.T) {
+	learnt := m.now().Add(reconcileEvery)
+	for _, s := range m.sessions {
+		s.mayEnd = s.mayEnd || s.expires.Before(learnt)
+	}
+	m.ahead.Add(int64(aStep(t)))
+	m.pass(reconcileEvery)
+}
+
 // restore ends all that is wrong, and operates Duffy for as long as it may take
 // to recover.
 func (m *model) restore() {
@@ -211,20 +238,20 @@ func (m *model) restore() {
 	m.restart()
 	for range 20 { // of what was slow while it began
 		if len(m.calls) > 0 {
-			m.operate(m.processes[0], true)
+			m.operate(m.processes[0])
 		}
 	}
 	require.Empty(m, m.calls)
 	for began := time.Now(); time.Since(began) < time.Minute+reconcileEvery; {
-		m.operate(m.processes[0], time.Since(began) > m.observer.pools.Lease())
+		m.operate(m.processes[0])
 	}
 }
 
 const reconcileEvery = 10 * time.Second
 
 // operate does what a process does between two reconciles.
-func (m *model) operate(p *process, takeOver bool) {
-	m.startReconcile(p, takeOver)
+func (m *model) operate(p *process) {
+	m.startReconcile(p)
 	for end := time.Now().Add(reconcileEvery); time.Now().Before(end); {
 		m.pass(moment)
 		for due := m.due(); len(due) > 0; due = m.due() {

@@ -30,8 +30,10 @@ func TestProcessDiesWhileContextualizing(t *testing.T) {
 		require.NoError(t, err)
 
 		l.reconcile()
+		l.clock.advance(59 * time.Second)
+		l.reconcile()
 		require.Equal(t, 2, l.levels("a")[pool.Contextualizing], "a lease that lasts is respected")
-		l.clock.advance(2 * time.Minute)
+		l.clock.advance(time.Second)
 		l.reconcile()
 		require.Equal(t, map[pool.State]int{pool.Ready: 2}, l.levels("a"))
 		got, err := l.sessions.Get(t.Context(), alice, s.ID)

@@ -6,6 +6,7 @@ import (
 
 	"github.com/uptrace/bun"
 
+	"github.com/duffy-ci/duffy/internal/db"
 	"github.com/duffy-ci/duffy/pool"
 )
 
@@ -26,16 +27,12 @@ func (s *Service) settleStrays(ctx context.Context) error {
 		return err
 	}
 	errs := []error{s.letGo(ctx)}
-	var lost []int64
 	for _, n := range strays {
-		switch {
-		case n.Held != nil:
-			errs = append(errs, s.adopt(ctx, n))
-		case n.State == pool.Deployed:
-			lost = append(lost, n.ID)
-		}
+		errs = append(errs, unlessHeld(db.Briefly(ctx, s.db, func(ctx context.Context, tx bun.Tx) error {
+			return s.settleTx(ctx, tx, n)
+		})))
 	}
-	return errors.Join(append(errs, s.reclaim(ctx, lost))...)
+	return errors.Join(errs...)
 }
 
 func (s *Service) strays(ctx context.Context) ([]stray, error) {
@@ -47,7 +44,7 @@ func (s *Service) strays(ctx context.Context) ([]stray, error) {
 		Join("LEFT JOIN sessions AS named ON named.id = n.session_id AND named.retired_at IS NULL").
 		Where("n.state IN (?)", bun.List([]pool.State{pool.Contextualizing, pool.Deployed})).
 		Where("n.retired_at IS NULL").Where("named.id IS NULL").
-		Where("n.lease_until IS NULL OR n.lease_until < ?", s.now()).
+		Where("n.lease_owner IS NULL OR n.state = ?", pool.Deployed). // the others are their requests'
 		Limit(sweepMax).Scan(ctx, &strays)
 	return strays, err
 }
@@ -56,29 +53,28 @@ func (s *Service) strays(ctx context.Context) ([]stray, error) {
 // had them, once that is over.
 func (s *Service) letGo(ctx context.Context) error {
 	over := s.db.NewSelect().Model((*Session)(nil)).Column("id").Where("retired_at IS NOT NULL")
-	_, err := s.db.NewUpdate().Model((*pool.Node)(nil)).
+	picked := db.SkipLocked(s.db.NewSelect().Model((*pool.Node)(nil)).Column("id").
 		Where("state = ?", pool.Failed).Where("retired_at IS NULL").
-		Where("session_id IN (?)", over).
+		Where("session_id IN (?)", over))
+	_, err := s.db.NewUpdate().Model((*pool.Node)(nil)).With("picked", picked).
+		Where("id IN (SELECT id FROM picked)").
 		Set("session_id = NULL").Set("retry_at = ?", s.now()).Exec(ctx)
 	return err
 }
 
-func (s *Service) adopt(ctx context.Context, n stray) error {
-	s.log.InfoContext(ctx, "taking over a node that Duffy 3 handed out", "node", n.ID, "session", *n.Held)
-	_, err := s.db.NewUpdate().Model((*pool.Node)(nil)).
-		Where("id = ?", n.ID).Where("state = ?", n.State).
-		Set("session_id = ?", *n.Held).Exec(ctx)
-	return err
-}
-
-func (s *Service) reclaim(ctx context.Context, ids []int64) error {
-	if len(ids) == 0 {
-		return nil
+func (s *Service) settleTx(ctx context.Context, tx bun.Tx, n stray) error {
+	switch {
+	case n.Held != nil:
+		s.log.InfoContext(ctx, "taking over a node that Duffy 3 handed out", "node", n.ID, "session", *n.Held)
+		_, err := tx.NewUpdate().Model((*pool.Node)(nil)).
+			Where("id = ?", n.ID).Where("state = ?", n.State).
+			Set("session_id = ?", *n.Held).Exec(ctx)
+		return err
+	case n.State == pool.Deployed:
+		s.log.WarnContext(ctx, "taking back a node without a session", "node", n.ID)
+		return s.pools.ReclaimNodesTx(ctx, tx, pool.Deployed, n.ID)
 	}
-	s.log.WarnContext(ctx, "taking back nodes without a session", "nodes", ids)
-	return s.db.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {
-		return s.pools.ReclaimNodesTx(ctx, tx, pool.Deployed, ids...)
-	})
+	return nil
 }
 
 // findPools gives nodes back their pool, of which their last session knows: Duffy
@@ -86,11 +82,13 @@ func (s *Service) reclaim(ctx context.Context, ids []int64) error {
 func (s *Service) findPools(ctx context.Context) error {
 	last := s.db.NewSelect().Model((*hold)(nil)).Column("sn.pool").
 		Where("sn.node_id = n.id").Order("sn.session_id DESC").Limit(1)
-	_, err := s.db.NewUpdate().Model((*pool.Node)(nil)).
-		Set("pool = (?)", last).
+	picked := db.SkipLocked(s.db.NewSelect().Model((*pool.Node)(nil)).Column("id").
 		Where("n.pool IS NULL").
 		Where("n.state IN (?)", bun.List([]pool.State{pool.Deprovisioning, pool.Failed})).
 		Where("n.retired_at IS NULL").
-		Where("EXISTS (SELECT 1 FROM sessions_nodes AS sn WHERE sn.node_id = n.id)").Exec(ctx)
+		Where("EXISTS (SELECT 1 FROM sessions_nodes AS sn WHERE sn.node_id = n.id)"))
+	_, err := s.db.NewUpdate().Model((*pool.Node)(nil)).With("picked", picked).
+		Set("pool = (?)", last).
+		Where("n.id IN (SELECT id FROM picked)").Exec(ctx)
 	return err
 }

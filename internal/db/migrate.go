@@ -2,13 +2,11 @@ package db
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/uptrace/bun"
 )
 
@@ -90,13 +88,11 @@ const (
 	lockPatience = 30 * time.Second
 )
 
-const pgLockNotAvailable = "55P03"
-
 // retryLocked runs do in a transaction, again and again while it can't have a lock.
 func (d *DB) retryLocked(ctx context.Context, do func(context.Context, bun.Tx) error) error {
 	for began := time.Now(); ; {
 		err := d.RunInTx(ctx, nil, do)
-		if pg := (*pgconn.PgError)(nil); !errors.As(err, &pg) || pg.Code != pgLockNotAvailable {
+		if !Held(err) {
 			return err
 		}
 		if time.Since(began) > lockPatience {

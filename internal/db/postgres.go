@@ -77,11 +77,12 @@ func askTime(ctx context.Context, pool *pgxpool.Pool) (now time.Time, err error)
 const silence = 20 * time.Second
 
 // silenceSettings keep a client that is stopped, or cut off, from holding locks
-// that everybody else waits for. Where the server's own are not the default, those
+// that everybody else waits for, and have nobody wait for ever for who else may hold
+// one, such as an operator. Where the server's own are not the default, those
 // count. They are not among the parameters of the connection's start, since
 // PgBouncer refuses what it does not know there.
 const silenceSettings = `SELECT set_config(name, value, false)
-FROM (VALUES ('idle_in_transaction_session_timeout', '20s'), ('tcp_user_timeout', '20s'),
+FROM (VALUES ('idle_in_transaction_session_timeout', '20s'), ('lock_timeout', '25s'), ('tcp_user_timeout', '20s'),
 	('tcp_keepalives_idle', '10'), ('tcp_keepalives_interval', '5'), ('tcp_keepalives_count', '2')) AS ours (name, value)
 JOIN pg_settings USING (name) WHERE source = 'default'`
 

@@ -43,6 +43,9 @@ func Unavailable(err error) bool {
 // for what passes.
 var pgUnavailable = []string{
 	"25006", // read_only_sql_transaction: a standby, which is to become the primary
+	"40P01", // deadlock_detected
+	"55P03", // lock_not_available: somebody, an operator perhaps, has locked what this needs
+	"57014", // query_canceled: by a statement_timeout of the server, or by an operator
 	"25P03", // idle_in_transaction_session_timeout: we were cut off from it, or stopped
 	"53300", // too_many_connections
 	"57P01", // admin_shutdown

@@ -8,6 +8,7 @@ import (
 
 	"github.com/hibiken/asynq"
 	"github.com/uptrace/bun"
+	"github.com/uptrace/bun/dialect"
 
 	"github.com/duffy-ci/duffy/queue"
 )
@@ -94,8 +95,13 @@ func (r *relay) relayBatch(ctx context.Context) (n int, err error) {
 	return n, errors.Join(enqueueErr, err)
 }
 
+// due selects the jobs that are due by the clock of the database.
 func due(db bun.IDB) *bun.SelectQuery {
-	return db.NewSelect().Model((*row)(nil)).Where("not_before <= ?", time.Now().UnixMilli())
+	q := db.NewSelect().Model((*row)(nil))
+	if db.Dialect().Name() == dialect.PG {
+		return q.Where("not_before <= extract(epoch FROM clock_timestamp()) * 1000")
+	}
+	return q.Where("not_before <= ?", time.Now().UnixMilli())
 }
 
 // enqueue enqueues jobs of the outbox, deletes them there, and returns how many.

@@ -47,6 +47,9 @@ type Config struct {
 	// has ended; 0 means DefaultShutdownTimeout.
 	ShutdownTimeout time.Duration
 
+	// Now tells the time of the database, by which jobs are due; nil is this machine's.
+	Now func() time.Time
+
 	// Logger gets a warning for each failed run of a job, and what River itself
 	// warns of; nil discards.
 	Logger *slog.Logger
@@ -56,6 +59,9 @@ func (c Config) withDefaults() Config {
 	c.LongWorkers = cmp.Or(c.LongWorkers, DefaultWorkers)
 	c.ShortWorkers = cmp.Or(c.ShortWorkers, DefaultWorkers)
 	c.ShutdownTimeout = cmp.Or(c.ShutdownTimeout, DefaultShutdownTimeout)
+	if c.Now == nil {
+		c.Now = time.Now
+	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -115,7 +121,7 @@ func (q *Queue) Insert(ctx context.Context, tx bun.Tx, jobs ...queue.Job) error 
 	}
 	params := make([]river.InsertManyParams, len(jobs))
 	for i, job := range jobs {
-		params[i] = river.InsertManyParams{Args: job, InsertOpts: insertOpts(job)}
+		params[i] = river.InsertManyParams{Args: job, InsertOpts: q.insertOpts(job)}
 	}
 	if err := q.engine.insert(ctx, tx, params); err != nil {
 		return fmt.Errorf("insert jobs: %w", err)
@@ -123,13 +129,13 @@ func (q *Queue) Insert(ctx context.Context, tx bun.Tx, jobs ...queue.Job) error 
 	return nil
 }
 
-func insertOpts(job queue.Job) *river.InsertOpts {
+func (q *Queue) insertOpts(job queue.Job) *river.InsertOpts {
 	opts := &river.InsertOpts{Queue: shortQueue}
 	if _, long := job.(queue.Long); long {
 		opts.Queue = longQueue
 	}
 	// A time that is past would still wait for River's round of delayed jobs.
-	if delayed, ok := job.(queue.Delayed); ok && time.Until(delayed.NotBefore()) > 0 {
+	if delayed, ok := job.(queue.Delayed); ok && delayed.NotBefore().After(q.cfg.Now()) {
 		opts.ScheduledAt = delayed.NotBefore()
 	}
 	return opts

@@ -62,7 +62,7 @@ func (q *Queue) Work(ctx context.Context, mux *queue.Mux) error {
 	cfg.FetchPollInterval = pollInterval
 	cfg.JobTimeout = lostAfter // of none, since all have their own, but River wants it so
 	cfg.RescueStuckJobsAfter = lostAfter
-	cfg.RetryPolicy = retries{}
+	cfg.RetryPolicy = retries{q.cfg.Now}
 	cfg.ReindexerSchedule = river.NeverSchedule() // of indexes that Migrate drops
 	cfg.SoftStopTimeout = q.cfg.ShutdownTimeout
 	cfg.Queues = map[string]river.QueueConfig{
@@ -91,6 +91,9 @@ func (q *Queue) Work(ctx context.Context, mux *queue.Mux) error {
 func cancelled(ctx context.Context) (_ context.Context, release func()) {
 	plain, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, cancel)
+	if ctx.Err() != nil {
+		cancel() // now, not soon
+	}
 	return plain, func() { stop(); cancel() }
 }
 
@@ -150,10 +153,10 @@ func (w *worker) Work(ctx context.Context, job *river.Job[anyArgs]) error {
 }
 
 // retries is a [river.ClientRetryPolicy] that waits a second longer each time.
-type retries struct{}
+type retries struct{ now func() time.Time }
 
-func (retries) NextRetry(job *rivertype.JobRow) time.Time {
-	return time.Now().Add(time.Duration(job.Attempt) * time.Second)
+func (r retries) NextRetry(job *rivertype.JobRow) time.Time {
+	return r.now().Add(time.Duration(job.Attempt) * time.Second)
 }
 
 // failures is a [river.ErrorHandler] that logs.
