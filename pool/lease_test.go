@@ -2,14 +2,19 @@ package pool_test
 
 import (
 	"context"
+	"path/filepath"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/duffy-ci/duffy/backend"
+	"github.com/duffy-ci/duffy/backend/fake"
 	"github.com/duffy-ci/duffy/internal/db"
 	"github.com/duffy-ci/duffy/pool"
+	"github.com/duffy-ci/duffy/queue"
+	"github.com/duffy-ci/duffy/queue/queuetest"
 )
 
 // TestLeaseIsLostInTime has the database go away: work ends no later than others
@@ -27,5 +32,84 @@ func TestLeaseIsLostInTime(t *testing.T) {
 		<-held.Done()
 		require.Equal(t, 30*time.Second, time.Since(began))
 		require.ErrorIs(t, context.Cause(held), pool.ErrLeaseLost)
+	})
+}
+
+// A worker is a process with a clock of its own, on a database that others use too.
+type worker struct {
+	db    *db.DB
+	pools *pool.Service
+	mux   queue.Mux
+	ahead time.Duration
+}
+
+func newWorker(t *testing.T, url string, jobs queue.Inserter, machines *fake.Backend) *worker {
+	d, err := db.Open(t.Context(), url, db.Config{})
+	require.NoError(t, err)
+	t.Cleanup(func() { d.Close() })
+	_, _, err = db.Migrate(t.Context(), d)
+	require.NoError(t, err)
+	again := throwAway("a", 1)
+	again.OnInterrupted = pool.OnInterruptedRetry
+	set, err := pool.NewSet(again)
+	require.NoError(t, err)
+	w := &worker{db: d}
+	w.pools = pool.New(d.DB, jobs, pool.ServiceConfig{
+		Pools: set, Backends: map[string]backend.Backend{"fake": machines}, Contextualizer: machines,
+		Now: func() time.Time { return time.Now().Add(w.ahead) },
+	})
+	w.pools.Handle(&w.mux)
+	return w
+}
+
+// TestClocksEndNoLease has a worker be at work on a node, and another one at hand, whose
+// clocks are wrong and set: only when the first one is cut off does the other take over.
+func TestClocksEndNoLease(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		url := "sqlite:///" + filepath.Join(t.TempDir(), "duffy.db")
+		jobs, machines := &queuetest.Recorder{}, fake.New()
+		first, other := newWorker(t, url, jobs, machines), newWorker(t, url, jobs, machines)
+		machines.Inject(fake.Fault{In: fake.Provision, Hang: true, Times: 1})
+		require.NoError(t, first.pools.Fill(t.Context(), "a"))
+		job := jobs.Jobs()[0]
+		jobs.Lose()
+		ended := make(chan error, 1)
+		go func() { ended <- first.mux.Dispatch(t.Context(), job.Kind(), jsonOf(t, job)) }()
+		holder := func() string {
+			nodes, err := other.pools.Nodes(t.Context())
+			require.NoError(t, err)
+			require.Len(t, nodes, 1)
+			return nodes[0].LeaseOwner
+		}
+		synctest.Wait()
+		owner := holder()
+		require.NotEmpty(t, owner)
+		for _, ahead := range []time.Duration{40 * time.Second, 5 * time.Minute, -5 * time.Minute, 24 * time.Hour, 0} {
+			for _, w := range []*worker{other, first} {
+				w.ahead = ahead
+				for range 6 {
+					require.NoError(t, first.pools.Reconcile(t.Context()))
+					require.NoError(t, other.pools.Reconcile(t.Context()))
+					require.Equal(t, owner, holder(), "%s ahead", ahead)
+					time.Sleep(10 * time.Second)
+				}
+			}
+		}
+
+		require.NoError(t, first.db.Close())
+		cut := time.Now()
+		for holder() == owner {
+			require.NoError(t, other.pools.Reconcile(t.Context()))
+			time.Sleep(min(10*time.Second, max(time.Millisecond, other.pools.NextAbandoned())))
+			require.Less(t, time.Since(cut), 45*time.Second, "there is time left within a minute")
+		}
+		select {
+		case <-ended:
+		default:
+			require.Fail(t, "two are at work on the node")
+		}
+		jobs.Run(t, &other.mux)
+		require.Len(t, machines.Machines(), 1)
 	})
 }

@@ -274,3 +274,47 @@ func TestLostJobs(t *testing.T) {
 		require.Len(t, l.nodes(pool.Ready), 2)
 	})
 }
+
+// TestDatabaseClockGoesBack has the clock of the database be set back while pools and
+// nodes rest after failures and jobs wait: nobody rests until it is that late again.
+func TestDatabaseClockGoesBack(t *testing.T) {
+	t.Parallel()
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		again := throwAway("again", 1)
+		again.ReuseNodes = map[string]any{"arch": "x86_64"}
+		l := newLab(t, d, throwAway("a", 1), throwAway("b", 1), again)
+		_, err := l.pools.CreateNode(t.Context(), pool.Node{Reusable: true, Data: pool.Data{"arch": "x86_64"}})
+		require.NoError(t, err)
+		l.machines.Inject(fake.Fault{In: fake.Provision, Change: func(n *backend.Node) { n.IPAddr, n.Hostname = "", "" }, Times: 1})
+		require.NoError(t, l.pools.Fill(t.Context(), "a")) // of which one is left that has to be cleaned up
+		l.work()
+		require.NoError(t, l.pools.Fill(t.Context(), "b"))
+		l.work()
+		l.machines.Inject(fake.Fault{In: fake.Deprovision, Err: fake.ErrUnreachable})
+		l.reclaim(pool.Ready, l.nodes(pool.Ready)[0].ID)
+		l.work()
+		l.machines.Inject(fake.Fault{In: fake.Provision, Err: errNoCapacity})
+		l.later(time.Minute)
+		l.later(time.Minute)
+		require.NoError(t, l.pools.Fill(t.Context(), "again"))
+		l.jobs.Lose()
+
+		l.machines.Heal()
+		l.now = l.now.Add(-24 * time.Hour)
+		for range 12 {
+			l.later(10 * time.Second)
+		}
+		for _, name := range []string{"a", "b", "again"} {
+			require.Equal(t, map[pool.State]int{pool.Ready: 1}, l.working(name), name)
+		}
+		require.Len(t, l.machines.Machines(), 3)
+	})
+}
+
+// working counts the nodes of a pool that are not failed.
+func (l *lab) working(name string) map[pool.State]int {
+	l.Helper()
+	levels := l.levels(name)
+	delete(levels, pool.Failed)
+	return levels
+}
