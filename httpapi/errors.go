@@ -55,7 +55,7 @@ func (a *api) problem(ctx context.Context, err error) *httpError {
 	if e := new(httpError); errors.As(err, &e) {
 		return e
 	}
-	late := errors.Is(err, context.DeadlineExceeded) && ctx.Err() != nil
+	late := errors.Is(err, context.DeadlineExceeded) // which is one of ours: clients have none
 	switch {
 	case errors.As(err, &f):
 	case errors.Is(err, db.ErrShare):

@@ -8,10 +8,12 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/uptrace/bun"
 
 	"github.com/duffy-ci/duffy/backend"
 	"github.com/duffy-ci/duffy/backend/fake"
 	"github.com/duffy-ci/duffy/internal/db"
+	"github.com/duffy-ci/duffy/internal/db/dbtest"
 	"github.com/duffy-ci/duffy/pool"
 	"github.com/duffy-ci/duffy/queue"
 	"github.com/duffy-ci/duffy/queue/queuetest"
@@ -112,4 +114,22 @@ func TestClocksEndNoLease(t *testing.T) {
 		jobs.Run(t, &other.mux)
 		require.Len(t, machines.Machines(), 1)
 	})
+}
+
+// TestLockedNodeTakesNoWorker has somebody lock one of two nodes: the job for it does not
+// wait, and it is provisioned later.
+func TestLockedNodeTakesNoWorker(t *testing.T) {
+	t.Parallel()
+	d := dbtest.Postgres(t)
+	l := newLab(t, d, throwAway("a", 2))
+	require.NoError(t, l.pools.Fill(t.Context(), "a"))
+	require.NoError(t, d.RunInTx(t.Context(), nil, func(ctx context.Context, tx bun.Tx) error {
+		_, err := tx.ExecContext(ctx, "SELECT FROM nodes WHERE id = ? FOR UPDATE", l.nodes(pool.Provisioning)[0].ID)
+		require.NoError(t, err)
+		l.work() // which would wait for the end of this, or fail
+		require.Len(t, l.nodes(pool.Ready), 1)
+		return nil
+	}))
+	l.later(time.Minute)
+	require.Len(t, l.nodes(pool.Ready), 2)
 }

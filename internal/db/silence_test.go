@@ -24,5 +24,7 @@ func TestSilentClients(t *testing.T) {
 		var limit string
 		require.NoError(t, d.QueryRowContext(t.Context(), "SHOW idle_in_transaction_session_timeout").Scan(&limit))
 		require.Equal(t, want, limit)
+		require.NoError(t, d.QueryRowContext(t.Context(), "SHOW lock_timeout").Scan(&limit))
+		require.Equal(t, "25s", limit, "who is stopped holds a lock for less")
 	}
 }
