@@ -75,20 +75,19 @@ func (d *Duffy) reconcile(ctx context.Context) {
 	}
 }
 
-// pass reconciles once. Sessions and pools do so at once: what one of them waits for
-// does not keep the other.
+// pass reconciles once: sessions first, which know of which pool Duffy 3's nodes are.
+// Either has half of the time, so that what it waits for does not keep the other.
 func (d *Duffy) pass(ctx context.Context) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, passLimit, fmt.Errorf("not done within %s", passLimit))
-	defer cancel()
 	if err := d.db.Clock.Ask(ctx); err != nil {
 		return fmt.Errorf("the database does not tell the time: %w", err)
 	}
-	var all sync.WaitGroup
-	var sessions, pools error
-	all.Go(func() { sessions = d.Sessions.Reconcile(ctx) })
-	all.Go(func() { pools = d.Pools.Reconcile(ctx) })
-	all.Wait()
-	if err := errors.Join(sessions, pools); err != nil {
+	return errors.Join(halfPass(ctx, d.Sessions.Reconcile), halfPass(ctx, d.Pools.Reconcile))
+}
+
+func halfPass(ctx context.Context, reconcile func(context.Context) error) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, passLimit/2, fmt.Errorf("not done within %s", passLimit/2))
+	defer cancel()
+	if err := reconcile(ctx); err != nil {
 		return errors.Join(context.Cause(ctx), err)
 	}
 	return nil

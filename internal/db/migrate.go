@@ -83,6 +83,7 @@ func (d *DB) migrate(ctx context.Context, do func(context.Context, bun.Tx, state
 // waits for those who have it, and everybody else waits behind it: so it waits for
 // lockTimeout only, and then tries again, until lockPatience is over.
 const (
+	stepPatience = "10min" // with a step that another program is doing
 	lockTimeout  = "500ms"
 	lockPause    = time.Second
 	lockPatience = 30 * time.Second
@@ -112,7 +113,8 @@ func (d *DB) lockSchema(ctx context.Context, tx bun.Tx) error {
 	if !d.Postgres() {
 		return nil
 	}
-	_, err := tx.ExecContext(ctx, "SELECT pg_advisory_xact_lock(?); SET LOCAL lock_timeout = ?", migrationLock, lockTimeout)
+	_, err := tx.ExecContext(ctx, "SET LOCAL lock_timeout = ?; SELECT pg_advisory_xact_lock(?); SET LOCAL lock_timeout = ?",
+		stepPatience, migrationLock, lockTimeout)
 	if err != nil {
 		return fmt.Errorf("lock the schema: %w", err)
 	}

@@ -45,7 +45,7 @@ func (d *DB) look(ctx context.Context) (s state, err error) {
 		return d.readState(ctx, d)
 	}
 	err = d.RunInTx(ctx, &sql.TxOptions{ReadOnly: true}, func(ctx context.Context, tx bun.Tx) error {
-		if _, err := tx.ExecContext(ctx, "SELECT pg_advisory_xact_lock_shared(?)", migrationLock); err != nil {
+		if _, err := tx.ExecContext(ctx, "SET LOCAL lock_timeout = ?; SELECT pg_advisory_xact_lock_shared(?)", stepPatience, migrationLock); err != nil {
 			return fmt.Errorf("lock the schema: %w", err)
 		}
 		s, err = d.readState(ctx, tx)
