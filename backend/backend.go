@@ -9,13 +9,14 @@ package backend
 
 import (
 	"context"
+	"fmt"
 	"strings"
 )
 
 // A Backend provisions and deprovisions nodes. Its methods may run
 // concurrently, for different nodes and for the same: after a crash Duffy
 // repeats what it does not know to have finished, so both are idempotent by
-// [Node.ID]. They stop, with all that they started, when ctx ends.
+// [Request.NodeName]. They stop, with all that they started, when ctx ends.
 type Backend interface {
 	// Provision makes the requested nodes usable and returns those that are,
 	// each with the ID it was requested by, an IPAddr and whatever else is worth
@@ -29,8 +30,9 @@ type Backend interface {
 
 	// Deprovision removes the requested nodes, or makes them ready to be
 	// provisioned again, and returns those for which that succeeded. A node that
-	// is gone already has succeeded. A node missing from the result has failed;
-	// an error fails them all.
+	// is gone already has succeeded, if that was seen: one that could not be looked
+	// for has not. A node missing from the result has failed; an error fails them
+	// all. Failed ones are asked for again.
 	Deprovision(ctx context.Context, req Request) ([]Node, error)
 }
 
@@ -99,13 +101,32 @@ type Pool struct {
 
 // A Request asks a backend to do something with nodes of one pool.
 type Request struct {
+	// Installation says which Duffy asks: up to 16 lower-case letters and digits, of
+	// which the first is a letter. It is made with the database, so a Duffy with
+	// another database has another one, though its nodes have the same IDs. It
+	// changes only if an operator declares the database a copy. It is empty only in
+	// requests that do not come from Duffy's pools.
+	Installation string
+
 	Pool  Pool
 	Nodes []Node
 }
 
+// NodeName returns the name for the machine of a node with this ID, such as
+// duffy-kpnbgacl-17, which no other Duffy has for one of its machines. Backends that
+// find a machine by what it is called call it so: by its ID alone they would find,
+// and remove, machines of another Duffy on the same provider.
+func (r Request) NodeName(id int64) string {
+	if r.Installation == "" {
+		return fmt.Sprintf("duffy-%d", id)
+	}
+	return fmt.Sprintf("duffy-%s-%d", r.Installation, id)
+}
+
 // A Node is a machine as Duffy and a backend speak about it.
 type Node struct {
-	// ID is Duffy's own, stable for the life of the node's record.
+	// ID is Duffy's own, stable for the life of the node's record. Other Duffys have
+	// nodes with the same ID, see [Request.NodeName].
 	ID int64
 
 	// Hostname and IPAddr are empty for a node that was never provisioned. A

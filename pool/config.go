@@ -71,7 +71,8 @@ type Config struct {
 	Vars map[string]any
 }
 
-// findsByID tells whether the pool's backend finds what exists of a node by its id alone.
+// findsByID tells whether the backend finds what exists of a node by nothing but its id, or
+// its name, which has the id in it.
 func (c *Config) findsByID() bool { return c != nil && c.OnInterrupted == OnInterruptedRetry }
 
 // Reuses tells whether the pool's nodes go back to be provisioned again.

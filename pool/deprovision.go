@@ -26,6 +26,10 @@ const (
 // deprovision runs a pool's backend for those nodes of j that are deprovisioning
 // and that nobody works on.
 func (s *Service) deprovision(ctx context.Context, j deprovisionJob) error {
+	installation, err := s.Installation(ctx)
+	if err != nil {
+		return err
+	}
 	owner := NewOwner()
 	nodes, err := s.claim(ctx, Deprovisioning, owner, j.Pool, j.Nodes)
 	if err != nil || len(nodes) == 0 {
@@ -39,7 +43,7 @@ func (s *Service) deprovision(ctx context.Context, j deprovisionJob) error {
 	}
 	open := s.decontextualize(held, nodes)
 	began := time.Now()
-	r := s.run(held, owner, j.Pool, nodes, backend.Backend.Deprovision, (*Config).deprovisionTimeout)
+	r := s.run(held, owner, j.Pool, installation, nodes, backend.Backend.Deprovision, (*Config).deprovisionTimeout)
 	s.metrics.ran(r, Deprovisioning, began, len(r.got))
 	return s.settleDeprovisioned(ctx, r, open)
 }

@@ -14,6 +14,10 @@ import (
 // provision runs a pool's backend for those nodes of j that are provisioning and
 // that nobody works on.
 func (s *Service) provision(ctx context.Context, j provisionJob) error {
+	installation, err := s.Installation(ctx)
+	if err != nil {
+		return err // before anything is claimed: it is no fault of nodes
+	}
 	owner := NewOwner()
 	nodes, err := s.claim(ctx, Provisioning, owner, j.Pool, j.Nodes)
 	if err != nil || len(nodes) == 0 {
@@ -22,7 +26,7 @@ func (s *Service) provision(ctx context.Context, j provisionJob) error {
 	held, release := s.HoldLease(ctx, owner)
 	defer release()
 	began := time.Now()
-	r := s.run(held, owner, j.Pool, nodes, backend.Backend.Provision, (*Config).provisionTimeout)
+	r := s.run(held, owner, j.Pool, installation, nodes, backend.Backend.Provision, (*Config).provisionTimeout)
 	var seen map[int64]backend.Inspection
 	if r.err == nil {
 		seen = s.inspect(held, r.config, nodes, r.got)

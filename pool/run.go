@@ -13,10 +13,11 @@ import (
 
 // A run is one run of a pool's backend, with all that is known once it is over.
 type run struct {
-	owner  string // of the lease on the nodes
-	pool   string
-	config *Config // nil if the pool is not configured
-	nodes  []*Node // as they were when the run began
+	owner        string // of the lease on the nodes
+	pool         string
+	installation string
+	config       *Config // nil if the pool is not configured
+	nodes        []*Node // as they were when the run began
 
 	got     []backend.Node
 	err     error
@@ -26,12 +27,12 @@ type run struct {
 
 // run has the backend do something with nodes, within a time limit. held ends with
 // the lease on the nodes.
-func (s *Service) run(held context.Context, owner, pool string, nodes []*Node,
+func (s *Service) run(held context.Context, owner, pool, installation string, nodes []*Node,
 	call func(backend.Backend, context.Context, backend.Request) ([]backend.Node, error),
 	limit func(*Config) time.Duration,
 ) *run {
 	slices.SortFunc(nodes, func(a, b *Node) int { return int(a.ID - b.ID) })
-	r := &run{owner: owner, pool: pool, config: s.cfg.Pools.Get(pool), nodes: nodes}
+	r := &run{owner: owner, pool: pool, installation: installation, config: s.cfg.Pools.Get(pool), nodes: nodes}
 	r.got, r.err = s.call(held, r, call, limit)
 	r.lost = errors.Is(context.Cause(held), ErrLeaseLost)
 	r.stopped = interrupted(held)
@@ -56,7 +57,7 @@ func (s *Service) call(ctx context.Context, r *run,
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, limit(c), errTimeLimit)
 	defer cancel()
-	req := backend.Request{Pool: c.backendPool()}
+	req := backend.Request{Installation: r.installation, Pool: c.backendPool()}
 	for _, n := range r.nodes {
 		req.Nodes = append(req.Nodes, n.ForBackend())
 	}

@@ -141,10 +141,10 @@ func (m *model) loseMachine(t *rapid.T) {
 	if len(machines) == 0 {
 		t.Skip("there are no machines")
 	}
-	id := rapid.SampledFrom(machines).Draw(t, "machine").ID
-	_, _ = m.machines.Deprovision(t.Context(), backend.Request{Nodes: []backend.Node{{ID: id}}})
-	if _, ok := m.machines.Machine(id); !ok {
-		m.lost[id] = true
+	machine := rapid.SampledFrom(machines).Draw(t, "machine")
+	_, _ = m.machines.Deprovision(t.Context(), backend.Request{Nodes: []backend.Node{{ID: machine.ID, IPAddr: machine.IPAddr}}})
+	if _, ok := m.machines.Machine(machine.ID); !ok {
+		m.lost[machine.ID] = true
 	}
 }
 

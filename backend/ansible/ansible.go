@@ -18,7 +18,8 @@
 // Strings in extra-vars are Jinja2 templates over the pool's configuration and
 // duffy_in, see [github.com/duffy-ci/duffy/internal/jinja].
 //
-// A playbook is given the variable duffy_in, whose nodes are a list of id,
+// A playbook is given the variable duffy_in: installation, which Duffy this is, and
+// nodes, a list of id, name (which is for the machine, see [backend.Request.NodeName]),
 // hostname and ipaddr (null if not known), and of data if it deprovisions. It
 // ends with setting the fact duffy_out, whose nodes are a list of mappings.
 //
@@ -103,7 +104,7 @@ func (b *Backend) Provision(ctx context.Context, req backend.Request) ([]backend
 	if err != nil {
 		return nil, err
 	}
-	results, err := b.run(ctx, req, s, s.provision, duffyIn(req.Nodes, false))
+	results, err := b.run(ctx, req, s, s.provision, duffyIn(req, false))
 	if err != nil {
 		return nil, err
 	}
@@ -125,11 +126,11 @@ func (b *Backend) Deprovision(ctx context.Context, req backend.Request) ([]backe
 	if s.deprovision == nil {
 		return req.Nodes, nil
 	}
-	results, err := b.run(ctx, req, s, s.deprovision, duffyIn(req.Nodes, true))
+	results, err := b.run(ctx, req, s, s.deprovision, duffyIn(req, true))
 	if err != nil {
 		return nil, err
 	}
-	gone, faults := match(req.Nodes, results)
+	gone, faults := match(req, results)
 	return b.some(req, s.deprovision, gone, faults)
 }
 

@@ -104,7 +104,7 @@ func TestProvision(t *testing.T) {
 		},
 		Vars: map[string]any{"name": "virtual-x86_64-small", "colour": "blue", "duffy_in": "overridden"},
 	}
-	req := backend.Request{Pool: p, Nodes: []backend.Node{{ID: 7, Data: map[string]any{"not": "told"}}}}
+	req := backend.Request{Installation: "kpnbgacl", Pool: p, Nodes: []backend.Node{{ID: 7, Data: map[string]any{"not": "told"}}}}
 
 	nodes, err := ansible.New(ansible.Config{}).Provision(t.Context(), req)
 	require.NoError(t, err)
@@ -127,7 +127,7 @@ func TestProvision(t *testing.T) {
 			"e": "blue",
 			"list": ["of hello"]
 		},
-		"duffy_in": {"nodes": [{"id": 7, "hostname": null, "ipaddr": null}]}
+		"duffy_in": {"installation": "kpnbgacl", "nodes": [{"id": 7, "name": "duffy-kpnbgacl-7", "hostname": null, "ipaddr": null}]}
 	}`, string(told))
 	require.Contains(t, string(told), "12345678901234567")
 }
@@ -181,6 +181,16 @@ func TestDuffyOut(t *testing.T) {
     - set_fact: {duffy_out: {nodes: "{{ undefined_variable }}"}}
       ignore_errors: true
     - command: echo something else
+`,
+		"others are hidden": `
+    - {set_fact: {duffy_out: {nodes: [{ipaddr: 192.0.2.1}]}}, no_log: true}
+    - set_fact: {duffy_out: {nodes: [{ipaddr: 192.0.2.9}]}}
+    - {set_fact: {password: secret}, no_log: true}
+`,
+		"hidden by the play, but not here": `
+    - set_fact: {duffy_out: {nodes: [{ipaddr: 192.0.2.9}]}}
+      no_log: false
+  no_log: true
 `,
 		"loop": `
     - ansible.legacy.set_fact:

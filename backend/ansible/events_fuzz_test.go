@@ -44,7 +44,7 @@ func FuzzEvents(f *testing.F) {
 		usable, _, faults := pair(nodes, results)
 		require.LessOrEqual(t, len(usable), len(nodes))
 		require.True(t, len(usable) == len(nodes) || len(faults) > 0)
-		matched, faults := match(nodes, results)
+		matched, faults := match(backend.Request{Nodes: nodes}, results)
 		seen := map[int64]bool{}
 		for _, node := range matched {
 			require.False(t, seen[node.ID])

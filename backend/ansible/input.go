@@ -11,20 +11,20 @@ import (
 
 // duffyIn returns the variable duffy_in of playbooks, and of templates in their
 // variables.
-func duffyIn(nodes []backend.Node, deprovision bool) map[string]any {
-	told := make([]any, len(nodes))
-	for i, node := range nodes {
-		about := known(node)
+func duffyIn(req backend.Request, deprovision bool) map[string]any {
+	told := make([]any, len(req.Nodes))
+	for i, node := range req.Nodes {
+		about := known(req, node)
 		if deprovision {
 			about["data"] = data(node)
 		}
 		told[i] = about
 	}
-	return map[string]any{"nodes": told}
+	return map[string]any{"installation": req.Installation, "nodes": told}
 }
 
-func known(node backend.Node) map[string]any {
-	about := map[string]any{"id": node.ID, "hostname": nil, "ipaddr": nil}
+func known(req backend.Request, node backend.Node) map[string]any {
+	about := map[string]any{"id": node.ID, "name": req.NodeName(node.ID), "hostname": nil, "ipaddr": nil}
 	if node.Hostname != "" {
 		about["hostname"] = node.Hostname
 	}

@@ -54,12 +54,13 @@ func pair(nodes []backend.Node, results []any) (usable, unusable []backend.Node,
 // match finds the nodes that results are about: all values of a result equal the
 // ones that provisioning the node gave. Of a node that was not provisioned, they
 // equal what the playbook was told.
-func match(nodes []backend.Node, results []any) (matched []backend.Node, faults []string) {
+func match(req backend.Request, results []any) (matched []backend.Node, faults []string) {
+	nodes := req.Nodes
 	left := make([]map[string]any, len(nodes)) // what is known of nodes not yet matched
 	for i, node := range nodes {
 		left[i], _ = plain(data(node)["provision"]).(map[string]any)
 		if len(left[i]) == 0 {
-			left[i], _ = plain(known(node)).(map[string]any)
+			left[i], _ = plain(known(req, node)).(map[string]any)
 		}
 	}
 results:

@@ -9,6 +9,7 @@
 package backendtest
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -41,18 +42,35 @@ type Subject struct {
 	// Running reports whether the machine of a node that was provisioned exists.
 	// With it, the suite sees for itself that machines come and go as told.
 	Running func(t *testing.T, node backend.Node) bool
+
+	// Exclusive tells that the machines are those of one Duffy, whatever others do:
+	// they end with its process, for example.
+	Exclusive bool
+
+	// Unreachable cuts the backend off from its provider of machines, so that it
+	// cannot see which ones exist, until back is called. Running still works.
+	Unreachable func(t *testing.T) (back func())
+
+	// Refusing has the provider refuse, or fail, to remove machines until back is
+	// called. Otherwise it works.
+	Refusing func(t *testing.T) (back func())
+
+	installation string // of the Duffy that asks, empty is the usual one
 }
 
 // Run tests a backend. It calls open once for each of a few subtests, which run
 // one after the other, provision the same three IDs again and again, and clean
 // up behind them unless they fail. All in all a node is provisioned or
-// deprovisioned about 25 times.
+// deprovisioned about 40 times.
 func Run(t *testing.T, open func(t *testing.T) Subject) {
 	t.Run("Lifecycle", func(t *testing.T) { testLifecycle(t, open(t)) })
 	t.Run("Several", func(t *testing.T) { testSeveral(t, open(t)) })
 	t.Run("Concurrent", func(t *testing.T) { testConcurrent(t, open(t)) })
 	t.Run("NeverProvisioned", func(t *testing.T) { testNeverProvisioned(t, open(t)) })
 	t.Run("Cancelled", func(t *testing.T) { testCancelled(t, open(t)) })
+	t.Run("Installations", func(t *testing.T) { testInstallations(t, open(t)) })
+	t.Run("Unreachable", func(t *testing.T) { testUnreachable(t, open(t)) })
+	t.Run("Refusing", func(t *testing.T) { testRefusing(t, open(t)) })
 }
 
 func testLifecycle(t *testing.T, s Subject) {
@@ -94,7 +112,7 @@ func testConcurrent(t *testing.T, s Subject) {
 	var calls errgroup.Group
 	for i := range nodes {
 		calls.Go(func() (err error) {
-			got[i], err = s.Backend.Provision(ctx, backend.Request{Pool: s.Pool, Nodes: nodes[i : i+1]})
+			got[i], err = s.Backend.Provision(ctx, s.request(nodes[i:i+1]))
 			return err
 		})
 	}
@@ -107,7 +125,7 @@ func testConcurrent(t *testing.T, s Subject) {
 	requireAddresses(t, []backend.Node{first, second})
 	for _, node := range []backend.Node{first, second} {
 		calls.Go(func() error {
-			gone, err := s.Backend.Deprovision(ctx, backend.Request{Pool: s.Pool, Nodes: []backend.Node{node}})
+			gone, err := s.Backend.Deprovision(ctx, s.request([]backend.Node{node}))
 			if err == nil && len(gone) != 1 {
 				err = fmt.Errorf("node %d was not deprovisioned", node.ID)
 			}
@@ -124,7 +142,7 @@ func testNeverProvisioned(t *testing.T, s Subject) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	nodes := s.nodes(1)
-	gone, err := s.Backend.Deprovision(ctx, backend.Request{Pool: s.Pool, Nodes: nodes})
+	gone, err := s.Backend.Deprovision(ctx, s.request(nodes))
 	require.NoError(t, err)
 	require.Subset(t, ids(nodes), ids(gone), "deprovisioned nodes")
 }
@@ -133,13 +151,91 @@ func testCancelled(t *testing.T, s Subject) {
 	cancelled, cancel := context.WithCancel(t.Context())
 	cancel()
 
-	_, err := s.Backend.Provision(cancelled, backend.Request{Pool: s.Pool, Nodes: s.nodes(1)})
+	_, err := s.Backend.Provision(cancelled, s.request(s.nodes(1)))
 	require.Error(t, err, "Provision with a cancelled context")
 	nodes := s.provision(t, s.nodes(1))
 
-	_, err = s.Backend.Deprovision(cancelled, backend.Request{Pool: s.Pool, Nodes: nodes})
+	_, err = s.Backend.Deprovision(cancelled, s.request(nodes))
 	require.Error(t, err, "Deprovision with a cancelled context")
 	s.deprovision(t, nodes)
+}
+
+// testInstallations has two Duffys, whose nodes have the same IDs, work with one
+// provider.
+func testInstallations(t *testing.T, s Subject) {
+	if s.Exclusive || s.Node != nil {
+		t.Skip("no two Duffys make machines there")
+	}
+	other := s
+	other.installation = "another"
+	nodes := s.provision(t, s.nodes(1, 2))
+	others := other.provision(t, other.nodes(1))
+	requireAddresses(t, append(others, nodes...))
+
+	other.deprovision(t, others)
+	other.deprovision(t, other.nodes(1, 2)) // of which nothing is known
+	s.requireRunning(t, false, others)
+	s.requireRunning(t, true, nodes)
+
+	others = other.provision(t, other.nodes(1))
+	s.deprovision(t, nodes)
+	s.deprovision(t, s.nodes(1))
+	s.requireRunning(t, false, nodes)
+	s.requireRunning(t, true, others)
+	other.deprovision(t, others)
+}
+
+// testUnreachable shows that what cannot be looked at is not taken for gone.
+func testUnreachable(t *testing.T, s Subject) {
+	if s.Unreachable == nil {
+		t.Skip("the provider cannot be cut off")
+	}
+	nodes := s.provision(t, s.nodes(1))
+	never := s.nodes(2)
+	back := s.Unreachable(t)
+	s.requireNotGone(t, append(nodes, never...))
+	got, err := s.provisioned(t, never)
+	require.True(t, err != nil || len(got) == 0 || got[0].IPAddr == "", "a node was provisioned without its provider")
+	s.requireRunning(t, true, nodes)
+	back()
+	s.deprovision(t, append(nodes, never...))
+	s.requireRunning(t, false, nodes)
+}
+
+// testRefusing shows that a machine is not gone because its removal was asked for.
+func testRefusing(t *testing.T, s Subject) {
+	if s.Refusing == nil {
+		t.Skip("the provider removes all machines")
+	}
+	nodes := s.provision(t, s.nodes(1))
+	back := s.Refusing(t)
+	s.requireNotGone(t, nodes)
+	s.requireRunning(t, true, nodes)
+	back()
+	s.deprovision(t, nodes)
+	s.requireRunning(t, false, nodes)
+}
+
+// requireNotGone asks for the removal of nodes, one by one, which must fail.
+func (s Subject) requireNotGone(t *testing.T, nodes []backend.Node) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	for _, node := range nodes {
+		gone, err := s.Backend.Deprovision(ctx, s.request([]backend.Node{node}))
+		require.True(t, err != nil || len(gone) == 0, "node %d is reported as gone", node.ID)
+	}
+}
+
+func (s Subject) provisioned(t *testing.T, nodes []backend.Node) ([]backend.Node, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	return s.Backend.Provision(ctx, s.request(nodes))
+}
+
+func (s Subject) request(nodes []backend.Node) backend.Request {
+	return backend.Request{Installation: cmp.Or(s.installation, "usual"), Pool: s.Pool, Nodes: nodes}
 }
 
 func (s Subject) nodes(ids ...int64) []backend.Node {
@@ -161,7 +257,7 @@ func (s Subject) provision(t *testing.T, nodes []backend.Node) []backend.Node {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 
-	req := backend.Request{Pool: s.Pool, Nodes: nodes}
+	req := s.request(nodes)
 	before := fmt.Sprintf("%#v", req)
 	got, err := s.Backend.Provision(ctx, req)
 	require.NoError(t, err)
@@ -185,7 +281,7 @@ func (s Subject) deprovision(t *testing.T, nodes []backend.Node) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 
-	req := backend.Request{Pool: s.Pool, Nodes: nodes}
+	req := s.request(nodes)
 	before := fmt.Sprintf("%#v", req)
 	got, err := s.Backend.Deprovision(ctx, req)
 	require.NoError(t, err)

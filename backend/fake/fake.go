@@ -18,10 +18,17 @@ import (
 // [backend.Contextualizer], safe for concurrent use. The zero value has no
 // machines and is ready to use.
 type Backend struct {
-	mu       sync.Mutex
-	machines map[int64]Machine
-	faults   []Fault
-	calls    []Call
+	mu            sync.Mutex
+	machines      map[owner]Machine
+	installations []string // that asked for something, in order
+	faults        []Fault
+	calls         []Call
+}
+
+// An owner is whose machine it is: a node of a Duffy.
+type owner struct {
+	installation string
+	id           int64
 }
 
 // New returns a backend without machines.
@@ -29,7 +36,9 @@ func New() *Backend { return &Backend{} }
 
 // A Machine is what stands behind a provisioned node.
 type Machine struct {
-	ID       int64 // of the node
+	Installation string // as the request that made it says
+	ID           int64  // of the node
+
 	Hostname string
 	IPAddr   string
 	SSHKey   string // of the tenant that has access, as handed to Contextualize
@@ -39,40 +48,78 @@ type Machine struct {
 func (b *Backend) Machines() []Machine {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return slices.SortedFunc(maps.Values(b.machines), func(x, y Machine) int { return cmp.Compare(x.ID, y.ID) })
+	return slices.SortedFunc(maps.Values(b.machines), func(x, y Machine) int {
+		return cmp.Or(cmp.Compare(x.ID, y.ID), cmp.Compare(x.IPAddr, y.IPAddr))
+	})
 }
 
-// Machine returns the machine of a node, and whether there is one.
+// Machine returns the machine of a node, and whether there is one. Of several
+// Duffys' it is that of the Duffy that asked for something first.
 func (b *Backend) Machine(id int64) (Machine, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	m, ok := b.machines[id]
-	return m, ok
+	return b.find(id, func(Machine) bool { return true })
 }
 
+// find returns the machine of a node that is as told. b.mu is held.
+func (b *Backend) find(id int64, is func(Machine) bool) (Machine, bool) {
+	for _, installation := range b.installations {
+		if m, ok := b.machines[owner{installation, id}]; ok && is(m) {
+			return m, true
+		}
+	}
+	return Machine{}, false
+}
+
+// at finds the machine of a node by its address.
+func (b *Backend) at(node *backend.Node) (Machine, bool) {
+	return b.find(node.ID, func(m Machine) bool { return m.IPAddr == node.IPAddr })
+}
+
+func (m Machine) owner() owner { return owner{m.Installation, m.ID} }
+
 // Provision makes a machine for each node, with the address 10.x.y.z where x.y.z
-// is the ID. A node that has a machine gets a fresh one, without the tenant.
+// is the ID, or 11.x.y.z and so on for other Duffys than the first. A node that has a
+// machine gets a fresh one, without the tenant.
 func (b *Backend) Provision(ctx context.Context, req backend.Request) ([]backend.Node, error) {
 	return b.call(ctx, Provision, req.Nodes, func(node *backend.Node) error {
-		m := Machine{
-			ID:       node.ID,
-			Hostname: fmt.Sprintf("node-%d.test", node.ID),
-			IPAddr:   fmt.Sprintf("10.%d.%d.%d", byte(node.ID>>16), byte(node.ID>>8), byte(node.ID)),
+		m, ok := b.at(node)
+		if !ok {
+			m = b.newMachine(req.Installation, node.ID)
 		}
-		if b.machines == nil {
-			b.machines = map[int64]Machine{}
-		}
-		b.machines[m.ID] = m
+		m.SSHKey = ""
+		b.machines[m.owner()] = m
 		node.Hostname, node.IPAddr = m.Hostname, m.IPAddr
 		node.Provision = map[string]any{"hostname": m.Hostname, "ipaddr": m.IPAddr}
 		return nil
 	})
 }
 
-// Deprovision removes the machines of nodes.
+// newMachine returns what the machine of a node is like that has no address yet.
+func (b *Backend) newMachine(installation string, id int64) Machine {
+	if b.machines == nil {
+		b.machines = map[owner]Machine{}
+	}
+	network := slices.Index(b.installations, installation)
+	if network < 0 {
+		network = len(b.installations)
+		b.installations = append(b.installations, installation)
+	}
+	return Machine{
+		Installation: installation, ID: id,
+		Hostname: fmt.Sprintf("node-%d.test", id),
+		IPAddr:   fmt.Sprintf("%d.%d.%d.%d", 10+network, byte(id>>16), byte(id>>8), byte(id)),
+	}
+}
+
+// Deprovision removes the machines of nodes: those at their addresses, or else those
+// that this Duffy had made for them.
 func (b *Backend) Deprovision(ctx context.Context, req backend.Request) ([]backend.Node, error) {
 	return b.call(ctx, Deprovision, req.Nodes, func(node *backend.Node) error {
-		delete(b.machines, node.ID)
+		if m, ok := b.at(node); ok {
+			delete(b.machines, m.owner())
+		}
+		delete(b.machines, owner{req.Installation, node.ID})
 		return nil
 	})
 }
@@ -95,11 +142,11 @@ func (b *Backend) Decontextualize(ctx context.Context, node backend.Node) error 
 }
 
 func (b *Backend) setSSHKey(node *backend.Node, sshKey string) error {
-	m, ok := b.machines[node.ID]
-	if !ok || m.IPAddr != node.IPAddr {
+	m, ok := b.at(node)
+	if !ok {
 		return fmt.Errorf("node %d: its machine is not at %q", node.ID, node.IPAddr)
 	}
 	m.SSHKey = sshKey
-	b.machines[node.ID] = m
+	b.machines[m.owner()] = m
 	return nil
 }

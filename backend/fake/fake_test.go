@@ -3,6 +3,7 @@ package fake_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -18,10 +19,22 @@ import (
 func TestBackend(t *testing.T) {
 	backendtest.Run(t, func(*testing.T) backendtest.Subject {
 		b := fake.New()
-		return backendtest.Subject{Backend: b, Running: func(_ *testing.T, node backend.Node) bool {
-			m, ok := b.Machine(node.ID)
-			return ok && m.IPAddr == node.IPAddr
-		}}
+		broken := func(ops ...fake.Op) func(*testing.T) func() {
+			return func(*testing.T) func() {
+				for _, op := range ops {
+					b.Inject(fake.Fault{In: op, Err: fake.ErrUnreachable})
+				}
+				return b.Heal
+			}
+		}
+		return backendtest.Subject{
+			Backend: b,
+			Running: func(_ *testing.T, node backend.Node) bool {
+				return slices.ContainsFunc(b.Machines(), func(m fake.Machine) bool { return m.IPAddr == node.IPAddr })
+			},
+			Unreachable: broken(fake.Provision, fake.Deprovision),
+			Refusing:    broken(fake.Deprovision),
+		}
 	})
 }
 

@@ -61,16 +61,16 @@ func (i *Inspector) Deprovision(ctx context.Context, req backend.Request) ([]bac
 
 // Provision makes new machines for nodes, or takes those that are kept.
 func (i *Inspector) Provision(ctx context.Context, req backend.Request) ([]backend.Node, error) {
-	before := map[int64]Machine{}
+	before := map[string]Machine{}
 	for _, m := range i.Machines() {
-		before[m.ID] = m
+		before[m.IPAddr] = m
 	}
 	nodes, err := i.Backend.Provision(ctx, req)
 	for _, n := range nodes {
-		switch kept, ok := before[n.ID]; {
+		switch kept, ok := before[n.IPAddr]; {
 		case i.Kept && ok:
 			i.Backend.mu.Lock()
-			i.machines[n.ID] = kept
+			i.machines[kept.owner()] = kept
 			i.Backend.mu.Unlock()
 		default:
 			i.ChangeHostKey(n.ID)
@@ -84,7 +84,7 @@ func (i *Inspector) Provision(ctx context.Context, req backend.Request) ([]backe
 func (i *Inspector) Inspect(ctx context.Context, node backend.Node) (backend.Inspection, error) {
 	var seen backend.Inspection
 	_, err := i.call(ctx, Inspect, []backend.Node{node}, func(*backend.Node) error {
-		if m, ok := i.machines[node.ID]; !ok || m.IPAddr != node.IPAddr {
+		if _, ok := i.at(&node); !ok {
 			return fmt.Errorf("node %d: its machine is not at %q", node.ID, node.IPAddr)
 		}
 		seen = i.look(node.ID)

@@ -23,7 +23,8 @@ func TestBackend(t *testing.T) {
 	backendtest.Run(t, func(t *testing.T) backendtest.Subject {
 		key := backendtest.NewKey(t)
 		return backendtest.Subject{
-			Backend: open(t, loopback.Config{AuthorizedKey: backendtest.PublicKey(key)}),
+			Backend:   open(t, loopback.Config{AuthorizedKey: backendtest.PublicKey(key)}),
+			Exclusive: true, // the machines end with the process
 			Running: func(_ *testing.T, node backend.Node) bool {
 				client, err := dial(node, "root", key)
 				if err == nil {

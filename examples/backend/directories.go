@@ -16,11 +16,11 @@ package directories
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 
 	"github.com/duffy-ci/duffy/backend"
 )
@@ -47,8 +47,9 @@ func root(pool backend.Pool) (string, error) {
 	return dir, nil
 }
 
-// Provision makes a directory for each node. The node's ID names it, so that a
-// second call for the same node, after a crash, finds what the first one made.
+// Provision makes a directory for each node. It is called what Duffy says, so that a
+// second call for the same node, after a crash, finds what the first one made, and
+// another Duffy on this machine does not.
 func (Backend) Provision(ctx context.Context, req backend.Request) ([]backend.Node, error) {
 	root, err := root(req.Pool)
 	if err != nil {
@@ -59,30 +60,45 @@ func (Backend) Provision(ctx context.Context, req backend.Request) ([]backend.No
 		if err := ctx.Err(); err != nil {
 			return made, err
 		}
-		dir := filepath.Join(root, strconv.FormatInt(node.ID, 10))
-		if err := os.MkdirAll(dir, 0o755); err != nil {
+		name := req.NodeName(node.ID)
+		dir := filepath.Join(root, name)
+		if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
 			return made, err // operators read the reason, and what was made is cleaned up
 		}
-		node.IPAddr = fmt.Sprintf("127.%d.%d.%d", byte(node.ID>>16), byte(node.ID>>8), byte(node.ID))
-		node.Hostname = fmt.Sprintf("node-%d.example.net", node.ID)
+		node.IPAddr = address(name)
+		node.Hostname = name + ".example.net"
 		node.Provision = map[string]any{"directory": dir} // tenants see this
 		made = append(made, node)
 	}
 	return made, nil
 }
 
-// Deprovision removes the directories of nodes. It goes by their IDs too: nothing
-// else is known of a node whose provisioning was interrupted.
+// address makes up an address of 127.0.0.0/8; a real machine has one.
+func address(name string) string {
+	sum := sha256.Sum256([]byte(name))
+	return fmt.Sprintf("127.%d.%d.%d", sum[0], sum[1], sum[2])
+}
+
+// Deprovision removes the directories of nodes: those that provisioning told, or else
+// those with their names, since nothing is known of a node whose provisioning was
+// interrupted. Without the root nothing can be seen, so that nothing is gone.
 func (Backend) Deprovision(ctx context.Context, req backend.Request) ([]backend.Node, error) {
 	root, err := root(req.Pool)
 	if err != nil {
+		return nil, err
+	}
+	if _, err := os.Stat(root); err != nil {
 		return nil, err
 	}
 	for _, node := range req.Nodes {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		if err := os.RemoveAll(filepath.Join(root, strconv.FormatInt(node.ID, 10))); err != nil {
+		dir, ok := node.Provision["directory"].(string)
+		if !ok {
+			dir = filepath.Join(root, req.NodeName(node.ID))
+		}
+		if err := os.RemoveAll(dir); err != nil {
 			return nil, err
 		}
 	}

@@ -2,6 +2,7 @@ package directories_test
 
 import (
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -15,12 +16,19 @@ import (
 
 func TestBackend(t *testing.T) {
 	backendtest.Run(t, func(t *testing.T) backendtest.Subject {
+		dir, root := t.TempDir(), filepath.Join(t.TempDir(), "mounted")
+		mount := func() { require.NoError(t, os.Symlink(dir, root)) }
+		mount()
 		return backendtest.Subject{
 			Backend: directories.Backend{},
-			Pool:    backend.Pool{Settings: map[string]any{"root": t.TempDir()}},
+			Pool:    backend.Pool{Settings: map[string]any{"root": root}},
 			Running: func(_ *testing.T, node backend.Node) bool {
-				_, err := os.Stat(node.Provision["directory"].(string))
+				_, err := os.Stat(filepath.Join(dir, filepath.Base(node.Provision["directory"].(string))))
 				return err == nil
+			},
+			Unreachable: func(t *testing.T) func() {
+				require.NoError(t, os.Remove(root))
+				return mount
 			},
 		}
 	})

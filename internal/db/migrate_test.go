@@ -17,11 +17,11 @@ import (
 
 const (
 	duffy3Head = "6654d536b836"
-	ourHead    = "20261125000001_forced"
+	ourHead    = "20261125000051_installation"
 )
 
 // ours are all migrations of ours, in order.
-var ours = []string{"20261123000001_leases", "20261123000002_lists", "20261123000003_api_keys", ourHead}
+var ours = []string{"20261123000001_leases", "20261123000002_lists", "20261123000003_api_keys", "20261125000001_forced", ourHead}
 
 var head = db.Revision{Duffy3: duffy3Head, Duffy: ourHead, Head: true}
 
@@ -196,6 +196,7 @@ func TestRefusals(t *testing.T) {
 		"another nodes table":   {"CREATE TABLE nodes (id integer, name text)", "table nodes has no column created_at"},
 		"another keys table":    {"CREATE TABLE api_keys (id integer)", "a table api_keys already"},
 		"another pools table":   {"CREATE TABLE pools (id integer)", "a table pools already"},
+		"another installation":  {"CREATE TABLE installation (path text)", "a table installation already"},
 		"a column is missing":   {string(duffy3) + "ALTER TABLE nodes DROP COLUMN reusable", "no column reusable"},
 		"lifetimes are missing": {string(duffy3) + "ALTER TABLE tenants DROP COLUMN session_lifetime", "no column session_lifetime"},
 		"a table is missing":    {string(duffy3) + "DROP TABLE sessions_nodes", "none called sessions_nodes"},
@@ -255,7 +256,7 @@ func TestHasTables(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		names, err := db.HasTables(t.Context(), d)
 		require.NoError(t, err)
-		require.Equal(t, []string{"api_keys", "nodes", "pools", "sessions", "sessions_nodes", "tenants"}, names)
+		require.Equal(t, []string{"api_keys", "installation", "nodes", "pools", "sessions", "sessions_nodes", "tenants"}, names)
 	})
 }
 

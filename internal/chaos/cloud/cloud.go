@@ -39,8 +39,8 @@ type faults struct {
 
 func (c *cloud) handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("PUT /machines/{id}", c.faulty(c.put))
-	mux.HandleFunc("DELETE /machines/{id}", c.faulty(c.delete))
+	mux.HandleFunc("PUT /machines/{name}", c.faulty(c.put))
+	mux.HandleFunc("DELETE /machines/{name}", c.faulty(c.delete))
 	mux.HandleFunc("GET /machines", c.list)
 	mux.HandleFunc("PUT /faults", c.setFaults)
 	return mux
@@ -100,11 +100,12 @@ func (c *cloud) countRequest() int {
 
 func (c *cloud) reachable(id int64) bool { return int(id%3) >= c.wrong().Unreachable }
 
-// faulty does work for the machine that a request names, as far as nothing is
-// wrong.
+// faulty does work for the machine that a request names, by a name that ends in the
+// node's ID, as far as nothing is wrong.
 func (c *cloud) faulty(work func(context.Context, int64) (any, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		id, err := strconv.ParseInt(r.PathValue("id"), 10, 64)
+		name := r.PathValue("name")
+		id, err := strconv.ParseInt(name[strings.LastIndex(name, "-")+1:], 10, 64)
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
