@@ -27,6 +27,9 @@ type adminCmd struct {
 	ListFailedNodes listFailedNodesCmd `cmd:"" name:"list-failed-nodes" help:"List nodes that are failed, with the reason."`
 	RetryNodes      retryNodesCmd      `cmd:"" name:"retry-nodes" help:"Have failed nodes deprovisioned."`
 	RetireNodes     retireNodesCmd     `cmd:"" name:"retire-nodes" help:"Forget failed nodes of which nothing is left."`
+
+	ShowInstallation showInstallationCmd `cmd:"" name:"show-installation" help:"Show the installation id, which is in the names of machines."`
+	NewInstallation  newInstallationCmd  `cmd:"" name:"new-installation" help:"Declare the database a copy: give it an installation id of its own."`
 }
 
 // about runs fn on the database and reports its failure the way of Duffy 3, with
