@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -45,16 +46,18 @@ func (p *program) Validate() error {
 	return nil
 }
 
+// cli is the grammar of the program. The tag service is on commands that run until
+// they are told to stop.
 type cli struct {
 	*program
 	Version versionFlag `help:"Show the version and exit."`
 
 	SetupDB   setupDBCmd     `cmd:"" name:"setup-db" help:"Create the database's tables."`
 	Migration migrationCmd   `cmd:"" help:"Handle changes of the database's schema."`
-	Serve     serveCmd       `cmd:"" help:"Serve the REST API."`
-	Legacy    serveLegacyCmd `cmd:"" name:"serve-legacy" help:"Serve the legacy API (/Node/get and so on) over a REST API."`
-	Worker    workerCmd      `cmd:"" passthrough:"" help:"Do the background work."`
-	Run       runCmd         `cmd:"" help:"Do all in one process: serve the REST API, the legacy API if it is configured, and do the background work."`
+	Serve     serveCmd       `cmd:"" service:"" help:"Serve the REST API."`
+	Legacy    serveLegacyCmd `cmd:"" service:"" name:"serve-legacy" help:"Serve the legacy API (/Node/get and so on) over a REST API."`
+	Worker    workerCmd      `cmd:"" service:"" passthrough:"" help:"Do the background work."`
+	Run       runCmd         `cmd:"" service:"" help:"Do all in one process: serve the REST API, the legacy API if it is configured, and do the background work."`
 	Conf      configCmd      `cmd:"" name:"config" help:"Check and dump the configuration."`
 	Admin     adminCmd       `cmd:"" help:"Administrate tenants and failed nodes, on the database, without a server."`
 	ImportCSV importCSVCmd   `cmd:"" name:"import-csv" help:"Import tenants and the legacy API's user map from CSV files."`
@@ -108,6 +111,10 @@ func execute(ctx context.Context, p *program, args []string) (code int) {
 	if err != nil {
 		fmt.Fprintf(p.stderr, "duffy: error: %v\nTry 'duffy --help'.\n", err)
 		return exitUsage
+	}
+	if os.Getpid() == firstProcess && k.Selected().Tag.Has("service") {
+		code, err := asInit(args)
+		return cmp.Or(p.report(err), code)
 	}
 	return p.report(k.Run())
 }
