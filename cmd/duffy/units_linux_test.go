@@ -29,14 +29,22 @@ func TestUnits(t *testing.T) {
 	const served, refused = " * Starting Duffy", "the database is empty: run duffy setup-db"
 	dir := t.TempDir()
 	file := writeConfig(t, "metaclient: {port: %d}\ndatabase: {url: 'sqlite:///%s/duffy.sqlite'}\n", freePort(t), dir)
-	for unit, tt := range map[string]struct{ variable, options, says string }{
-		"duffy-app":        {"DUFFY_APP_OPTS", "--no-reload -H localhost -p 8081", refused},
-		"duffy-metaclient": {"DUFFY_METACLIENT_OPTS", fmt.Sprint("-D http://127.0.0.1:1 -p ", freePort(t)), served},
-		"duffy-tasks":      {"DUFFY_TASKS_OPTS", "-B --schedule-filename " + dir + "/beat --concurrency=4 -l INFO", refused},
+	overrides := filepath.Join(dir, "overrides.yml")
+	require.NoError(t, os.WriteFile(overrides, []byte("metaclient: {loglevel: debug}\n"), 0o600))
+	for unit, tt := range map[string]struct{ service, options, says string }{
+		"duffy-app":        {"DUFFY_APP", "--no-reload -H localhost -p 8081", refused},
+		"duffy-metaclient": {"DUFFY_METACLIENT", fmt.Sprint("-D http://127.0.0.1:1 -p ", freePort(t)), served},
+		"duffy-tasks":      {"DUFFY_TASKS", "-B --schedule-filename " + dir + "/beat --concurrency=4 -l INFO", refused},
 	} {
 		for name, env := range map[string]map[string]string{
 			"plain":        {"DUFFY_OPTS": "-c " + file},
-			"with options": {"DUFFY_OPTS": "-l debug --config " + file, tt.variable: tt.options},
+			"with options": {"DUFFY_OPTS": "-l debug --config " + file, tt.service + "_OPTS": tt.options},
+			"as CentOS sets them": {
+				"DUFFY_GLOBAL_OPTS":         "--loglevel=warning",
+				tt.service + "_GLOBAL_OPTS": "--loglevel=INFO -c " + file + " -c " + overrides,
+				tt.service + "_OPTS":        tt.options,
+			},
+			"for all": {"DUFFY_GLOBAL_OPTS": "-c " + file},
 		} {
 			t.Run(unit+" "+name, func(t *testing.T) {
 				t.Parallel()
@@ -52,6 +60,24 @@ func TestUnits(t *testing.T) {
 				<-s.code
 			})
 		}
+	}
+}
+
+// TestUnitsReadAllOptions has no variable of Duffy 3's environment files dropped: those
+// of its own role for Ansible, and those of the one that CentOS runs it by.
+func TestUnitsReadAllOptions(t *testing.T) {
+	t.Parallel()
+	for _, unit := range unitNames {
+		service := strings.ToUpper(strings.ReplaceAll(unit, "-", "_"))
+		variables := []string{"DUFFY_OPTS", "DUFFY_GLOBAL_OPTS", service + "_GLOBAL_OPTS", service + "_OPTS"}
+		starts := regexp.MustCompile(`(?m)^ExecStart=/.*$`).FindAllString(readUnit(t, unit), -1)
+		if dropIn, err := os.ReadFile(filepath.Join(units, "one-user", unit+".conf")); err == nil {
+			starts = append(starts, regexp.MustCompile(`(?m)^ExecStart=/.*$`).FindAllString(string(dropIn), -1)...)
+		}
+		for _, start := range starts {
+			require.Equal(t, variables, regexp.MustCompile(`DUFFY_\w+`).FindAllString(start, -1), "in this order: later ones win")
+		}
+		require.Contains(t, readUnit(t, unit), "\nEnvironment="+strings.Join(variables, "= ")+"=\n", "which none has to set")
 	}
 }
 
