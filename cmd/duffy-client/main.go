@@ -28,16 +28,10 @@ type cli struct {
 
 // settings returns what the configuration says about the client.
 func (c *cli) settings() (clientcli.Settings, error) {
-	paths := c.Config
-	if len(paths) == 0 {
-		paths = config.DefaultPaths()
-	}
-	files, err := config.Load(paths...)
-	if err != nil {
-		return clientcli.Settings{}, err
-	}
-	client := files.Config().Client
-	return clientcli.Settings{URL: client.URL, Name: client.AuthName, Key: client.AuthKey, KeyFile: client.AuthKeyFile}, nil
+	client, denied, err := config.LoadClient(c.Config...)
+	return clientcli.Settings{
+		URL: client.URL, Name: client.AuthName, Key: client.AuthKey, KeyFile: client.AuthKeyFile, Denied: denied,
+	}, err
 }
 
 // The exit status of errors that have none of their own.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"github.com/duffy-ci/duffy/internal/clientcli"
+	"github.com/duffy-ci/duffy/internal/config"
 )
 
 type clientCmd struct{ clientcli.Command }
@@ -11,12 +12,10 @@ type clientCmd struct{ clientcli.Command }
 func (c *clientCmd) BeforeResolve(p *program) error {
 	c.Stdin = p.stdin
 	c.Defaults = func() (clientcli.Settings, error) {
-		files, err := p.load()
-		if err != nil {
-			return clientcli.Settings{}, err
-		}
-		client := files.Config().Client
-		return clientcli.Settings{URL: client.URL, Name: client.AuthName, Key: client.AuthKey, KeyFile: client.AuthKeyFile}, nil
+		client, denied, err := config.LoadClient(p.Config...)
+		return clientcli.Settings{
+			URL: client.URL, Name: client.AuthName, Key: client.AuthKey, KeyFile: client.AuthKeyFile, Denied: denied,
+		}, err
 	}
 	return nil
 }

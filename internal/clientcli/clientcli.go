@@ -40,6 +40,8 @@ type Settings struct {
 	Key  string // the tenant's API key
 
 	KeyFile string // that has it in it, if Key is empty
+
+	Denied error // why not all of the configuration could be read, nil if it was
 }
 
 // Command is a kong command with the client's commands below it, or the whole
@@ -124,7 +126,7 @@ func (c *Command) settings() (Settings, error) {
 		if err != nil {
 			return Settings{}, err
 		}
-		s.URL, s.Name = cmp.Or(s.URL, d.URL), cmp.Or(s.Name, d.Name)
+		s.URL, s.Name, s.Denied = cmp.Or(s.URL, d.URL), cmp.Or(s.Name, d.Name), d.Denied
 		if s.Key == "" && s.KeyFile == "" {
 			s.Key, s.KeyFile = d.Key, d.KeyFile
 		}
@@ -158,10 +160,14 @@ func (s *Settings) missing() error {
 	if s.Key == "" && s.KeyFile == "" {
 		missing = append(missing, "the tenant's key (--auth-key-file, --auth-key, DUFFY_AUTH_KEY, client.auth.key-file or client.auth.key)")
 	}
-	if missing != nil {
-		return fmt.Errorf("neither flags nor environment nor configuration have %s", strings.Join(missing, ", "))
+	switch {
+	case missing == nil:
+		return nil
+	case s.Denied != nil:
+		return fmt.Errorf("neither flags nor environment nor the configuration that can be read have %s; what cannot be read: %w",
+			strings.Join(missing, ", "), s.Denied)
 	}
-	return nil
+	return fmt.Errorf("neither flags nor environment nor configuration have %s", strings.Join(missing, ", "))
 }
 
 // errorDocument is how an error that the API answered with is printed: all that

@@ -8,6 +8,7 @@ package config
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -64,6 +65,43 @@ func Load(paths ...string) (*Files, error) {
 		}
 	}
 	return f, nil
+}
+
+// LoadClient returns what files say about the client: those of Load, or the default
+// ones if there are no paths. Of the default ones it passes over what this user may
+// not read, which denied tells: they may be a server's, and the client has all it needs.
+func LoadClient(paths ...string) (c Client, denied, err error) {
+	if len(paths) == 0 {
+		paths, denied = readable(DefaultPaths())
+	}
+	files, err := Load(paths...)
+	if err != nil {
+		return Client{}, nil, err
+	}
+	return files.Config().Client, denied, nil
+}
+
+// readable returns the files of paths but for those that this user may not read.
+func readable(paths []string) (names []string, denied error) {
+	for _, path := range paths {
+		found, err := expand([]string{path})
+		if errors.Is(err, fs.ErrPermission) {
+			denied = errors.Join(denied, err)
+			continue
+		}
+		for _, name := range found {
+			file, err := os.Open(name)
+			switch {
+			case errors.Is(err, fs.ErrPermission):
+				denied = errors.Join(denied, err)
+				continue
+			case err == nil:
+				file.Close()
+			}
+			names = append(names, name)
+		}
+	}
+	return names, denied
 }
 
 // DefaultPaths returns those of /etc/duffy and $XDG_CONFIG_HOME/duffy (by
