@@ -111,7 +111,9 @@ class CallbackModule(CallbackBase):
         items = result._result.get("results", [result._result])
         facts = [item["ansible_facts"] for item in items if "ansible_facts" in item]
         outs = [fact["duffy_out"] for fact in facts if "duffy_out" in fact]
-        if outs:
+        if items and "censored" in items[-1] and "duffy_out" in result._task.args:
+            self.put("hidden", task=result._task.get_name())
+        elif outs:
             self.put("duffy_out", duffy_out=outs[-1])
 
     def v2_runner_on_failed(self, result, ignore_errors=False):

@@ -27,6 +27,7 @@ type events struct {
 	task     string          // the last one that started
 	failures []event         // that were not ignored; a rescue may follow one
 	out      json.RawMessage // the last duffy_out
+	hidden   string          // the task that set another one after it, which no_log hides
 	noHosts  bool            // a play had none
 }
 
@@ -51,7 +52,9 @@ func readEvents(path string) (*events, error) {
 				e.failures = append(e.failures, ev)
 			}
 		case "duffy_out":
-			e.out = ev.DuffyOut
+			e.out, e.hidden = ev.DuffyOut, ""
+		case "hidden":
+			e.hidden = ev.Task
 		case "no hosts":
 			e.noHosts = true
 		}
@@ -61,6 +64,9 @@ func readEvents(path string) (*events, error) {
 
 // nodes returns the list that a successful playbook set.
 func (e *events) nodes(playbook string) ([]any, error) {
+	if e.hidden != "" {
+		return nil, fmt.Errorf("%s: no_log hides what task %q sets duffy_out to: give that task no_log: false", playbook, e.hidden)
+	}
 	if e.out == nil {
 		if e.noHosts {
 			return nil, fmt.Errorf("%s set no duffy_out, and has a play that matched no hosts", playbook)

@@ -42,10 +42,24 @@ func TestFailures(t *testing.T) {
     - {name: wait, ping: {}, delegate_to: node1}`),
 			`provision.yml: task "wait" failed on localhost: `,
 		},
-		"a wrong module":   {play(`    - {name: x, no_such_module: {}}`), `provision.yml ended with exit status 4: couldn't resolve module/action 'no_such_module'`},
-		"no YAML":          {"- hosts: [", "provision.yml ended with exit status 4: "},
-		"no playbook":      {"", "provision.yml"},
-		"no result":        {play(`    - debug:`), "provision.yml set no duffy_out"},
+		"a wrong module": {play(`    - {name: x, no_such_module: {}}`), `provision.yml ended with exit status 4: couldn't resolve module/action 'no_such_module'`},
+		"no YAML":        {"- hosts: [", "provision.yml ended with exit status 4: "},
+		"no playbook":    {"", "provision.yml"},
+		"no result":      {play(`    - debug:`), "provision.yml set no duffy_out"},
+		"no_log of the play": {
+			"- hosts: localhost\n  gather_facts: false\n  no_log: true\n  tasks:\n    - {name: tell, set_fact: {duffy_out: {nodes: [{ipaddr: 192.0.2.1}]}}}",
+			`provision.yml: no_log hides what task "tell" sets duffy_out to: give that task no_log: false`,
+		},
+		"no_log of a loop": {
+			play(`    - {name: tell, set_fact: {duffy_out: {nodes: [{ipaddr: "{{ item }}"}]}}, loop: [192.0.2.1], no_log: true}`),
+			`provision.yml: no_log hides what task "tell" sets`,
+		},
+		"no_log of the last one": {
+			play(`
+    - set_fact: {duffy_out: {nodes: [{ipaddr: 192.0.2.1}]}}
+    - {name: tell, set_fact: {duffy_out: {nodes: [{ipaddr: 192.0.2.2}]}}, no_log: true}`),
+			`provision.yml: no_log hides what task "tell" sets`,
+		},
 		"no hosts":         {"- hosts: none\n  tasks: [debug: ]", "provision.yml set no duffy_out, and has a play that matched no hosts"},
 		"a text as result": {play(`    - set_fact: {duffy_out: text}`), "provision.yml: duffy_out is not a mapping"},
 		"no nodes":         {play(`    - set_fact: {duffy_out: {nods: []}}`), "provision.yml: duffy_out.nodes is not a list"},
