@@ -81,12 +81,11 @@ func (a *api) createNode(ctx context.Context, in *nodeCreate) (*output[apiv1.Nod
 	if !caller(ctx).IsAdmin {
 		return nil, fault.Newf(fault.Forbidden, "Forbidden")
 	}
-	addr, err := netip.ParseAddr(in.Body.IPAddr)
-	if err != nil {
+	if _, err := netip.ParseAddr(in.Body.IPAddr); err != nil {
 		return nil, fault.Newf(fault.Invalid, "body.ipaddr: value is not a valid IPv4 or IPv6 address")
 	}
 	n := pool.Node{
-		Hostname: in.Body.Hostname, IPAddr: addr.String(), Comment: in.Body.Comment,
+		Hostname: in.Body.Hostname, IPAddr: in.Body.IPAddr, Comment: in.Body.Comment,
 		Reusable: in.Body.Reusable == nil || bool(*in.Body.Reusable), Data: in.Body.Data,
 	}
 	if in.Body.Pool != nil {

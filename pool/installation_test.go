@@ -88,7 +88,7 @@ func TestNoInstallation(t *testing.T) {
 		require.NoError(t, err)
 		_, err = l.pools.Installation(t.Context())
 		require.ErrorContains(t, err, "duffy admin new-installation")
-		require.NoError(t, l.pools.Reconcile(t.Context(), true))
+		require.NoError(t, l.pools.Reconcile(t.Context()))
 		job := l.jobs.Jobs()[0]
 		require.ErrorContains(t, l.mux.Dispatch(t.Context(), job.Kind(), jsonOf(t, job)), "duffy admin new-installation")
 		require.Empty(t, l.machines.Calls())

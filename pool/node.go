@@ -10,6 +10,7 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/duffy-ci/duffy/backend"
+	"github.com/duffy-ci/duffy/internal/foreign"
 )
 
 // A State is what is going on with a node.
@@ -80,12 +81,14 @@ type Node struct {
 // Active tells whether the node still counts.
 func (n *Node) Active() bool { return n.RetiredAt == nil }
 
-// ForBackend returns what backends get to know about n. For contextualizers there is
-// [Service.ForContextualizer].
+// ForBackend returns what backends get to know about n: hostname and address as they
+// were told by them. For contextualizers there is [Service.ForContextualizer].
 func (n *Node) ForBackend() backend.Node {
 	return backend.Node{
-		ID: n.ID, Hostname: n.Hostname, IPAddr: n.IPAddr,
-		Data: n.Data, Provision: n.provision(),
+		ID:       n.ID,
+		Hostname: asTold(n.provision()["hostname"], n.Hostname, foreign.Hostname),
+		IPAddr:   asTold(n.provision()["ipaddr"], n.IPAddr, foreign.Address),
+		Data:     n.Data, Provision: n.provision(),
 	}
 }
 

@@ -22,7 +22,7 @@ const (
 // cleaned up, those that wait for their address; and it fills the pools. What somebody
 // else has locked it leaves to the next time. It may run anywhere, any number of times.
 func (s *Service) Reconcile(ctx context.Context) error {
-	errs := []error{s.adopt(ctx), s.takeOver(ctx), s.hint(ctx), s.cleanUp(ctx), s.recheck(ctx)}
+	errs := []error{s.adopt(ctx), s.respell(ctx), s.takeOver(ctx), s.hint(ctx), s.cleanUp(ctx), s.recheck(ctx)}
 	for _, c := range s.cfg.Pools.Concrete() {
 		errs = append(errs, s.fills.do(ctx, c.Name, func() error { return s.fillNow(ctx, c) }))
 	}

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -13,6 +14,7 @@ import (
 	"github.com/duffy-ci/duffy/backend"
 	"github.com/duffy-ci/duffy/internal/db"
 	"github.com/duffy-ci/duffy/internal/fault"
+	"github.com/duffy-ci/duffy/internal/foreign"
 	"github.com/duffy-ci/duffy/internal/foreign/seam"
 	"github.com/duffy-ci/duffy/queue"
 )
@@ -58,6 +60,8 @@ type Service struct {
 	metrics *metrics
 	fills   fills
 	watch   watch
+
+	respelt atomic.Bool // the addresses that Duffy 3 wrote
 }
 
 // New returns the pools of cfg with their nodes in db. Background work goes to
@@ -161,23 +165,30 @@ func (s *Service) Node(ctx context.Context, id int64) (*Node, error) {
 }
 
 // CreateNode adds an unused node. Of n the hostname, address, comment, pool,
-// data and Reusable count. A hostname or address that an active node has is a
-// fault.Conflict.
+// data and Reusable count. A hostname or address that an active node has, however it
+// is spelt, is a fault.Conflict; an address that is none is a fault.Invalid.
 func (s *Service) CreateNode(ctx context.Context, n Node) (*Node, error) {
+	address := foreign.Address(n.IPAddr)
+	if address == "" && n.IPAddr != "" {
+		return nil, fault.Newf(fault.Invalid, "%q is not an IP address", n.IPAddr)
+	}
 	now := s.now()
 	n = Node{
-		Hostname: n.Hostname, IPAddr: n.IPAddr, Comment: n.Comment, Pool: n.Pool,
+		Hostname: foreign.Name(n.Hostname), IPAddr: address, Comment: n.Comment, Pool: n.Pool,
 		Reusable: n.Reusable, Data: n.Data,
 		State: Unused, CreatedAt: now, StateSince: &now,
 	}
 	err := s.db.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {
+		if err := s.requireNewHostname(ctx, tx, n.Hostname); err != nil {
+			return err
+		}
 		if _, err := tx.NewInsert().Model(&n).Returning("id").Exec(ctx); err != nil {
 			return err
 		}
 		return s.queue.Insert(ctx, tx, s.fillReusing()...)
 	})
 	if _, taken := db.UniqueViolation(err); taken {
-		return nil, fault.Wrap(fault.Conflict, err, "a node with this hostname or ipaddr exists already")
+		return nil, fault.Wrap(fault.Conflict, err, nodeExists)
 	}
 	return &n, err
 }

@@ -108,10 +108,20 @@ func TestHostname(t *testing.T) {
 	t.Parallel()
 	for name, wanted := range map[string]string{
 		"node-1.example.net.": "node-1.example.net", "a": "a", "_srv.example": "_srv.example", "xn--nme-qla.example": "xn--nme-qla.example",
-		"": "", ".": "", "-rf": "", "a b": "", "$(reboot)": "", "a;b": "", "{{7*7}}": "", "a\nb": "", "näme": "", "../etc": "", "a/b": "",
+		"Node-1.Example.NET.": "node-1.example.net", "": "", ".": "", "-rf": "", "a b": "", "$(reboot)": "", "a;b": "", "{{7*7}}": "", "a\nb": "", "näme": "", "../etc": "", "a/b": "",
 		strings.Repeat("a.", 127) + "a": "",
 	} {
 		require.Equal(t, wanted, foreign.Hostname(name), name)
+	}
+}
+
+func TestName(t *testing.T) {
+	t.Parallel()
+	for name, wanted := range map[string]string{
+		"Node-1.Example.NET.": "node-1.example.net", "2001:DB8:0:0::1": "2001:db8::1", "::ffff:192.0.2.1": "192.0.2.1",
+		"Näme ✓": "Näme ✓", "My VM\n": "My VM", "": "",
+	} {
+		require.Equal(t, wanted, foreign.Name(name), name)
 	}
 }
 

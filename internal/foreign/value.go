@@ -2,6 +2,7 @@ package foreign
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -131,19 +132,22 @@ const hostnameMax = 253
 // the underscore, and means nothing to a shell, a template or a command line.
 var hostname = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?$`)
 
-// Hostname returns the name of a machine as DNS tells it, without the dot at its end,
-// or nothing if it is not one.
+// Hostname returns the name of a machine in DNS in its one spelling, in lower case and
+// without the dot at its end, or nothing if it is not one.
 func Hostname(name string) string {
 	name = strings.TrimSuffix(name, ".")
 	if len(name) > hostnameMax || !hostname.MatchString(name) {
 		return ""
 	}
-	return name
+	return strings.ToLower(name)
 }
 
-// Name returns what a backend calls a machine, which need not be a name in DNS, as a
-// line of the same length at most.
-func Name(name string) string { return first(hostnameMax, Line(name).String()) }
+// Name returns what a backend calls a machine, which need not be a name in DNS: one of
+// these, and an address, in its one spelling, anything else as a line of the same length
+// at most.
+func Name(name string) string {
+	return cmp.Or(Address(name), Hostname(name), first(hostnameMax, Line(name).String()))
+}
 
 var zone = regexp.MustCompile(`^[A-Za-z0-9_.-]*$`)
 
