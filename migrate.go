@@ -3,6 +3,7 @@ package duffy
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/duffy-ci/duffy/internal/db"
 	"github.com/duffy-ci/duffy/queue"
@@ -44,7 +45,7 @@ func (d *Duffy) Check(ctx context.Context) error {
 }
 
 // Ready returns an error unless requests can be answered and jobs inserted and run:
-// the database is there with the tables that this version of Duffy works with, and
+// the database takes writes and has the tables that this version of Duffy works with, and
 // the queue's server, if it has one, is there too, and nodes can be tried, see
 // [session.Service.Ready]. If this process works, what stands still has been looked for
 // lately. Unlike Check it accepts what a
@@ -52,6 +53,9 @@ func (d *Duffy) Check(ctx context.Context) error {
 func (d *Duffy) Ready(ctx context.Context) error {
 	if err := db.Ready(ctx, d.db); err != nil {
 		return err
+	}
+	if err := d.db.CanWrite(ctx); err != nil {
+		return fmt.Errorf("the database takes no writes: %w", err)
 	}
 	if m, ok := d.queue.(migrator); ok {
 		if err := m.Current(ctx); err != nil {

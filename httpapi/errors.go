@@ -60,6 +60,8 @@ func (a *api) problem(ctx context.Context, err error) *httpError {
 	case errors.As(err, &f):
 	case errors.Is(err, db.ErrShare):
 		f = errBusy
+	case db.Unstorable(err):
+		f = &fault.Error{Kind: fault.Invalid, Detail: "the request has characters that the database cannot hold", Err: err}
 	case late || db.Unavailable(err):
 		a.log.WarnContext(ctx, "the database is not available", "err", err)
 		f = outage(nil)

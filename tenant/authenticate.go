@@ -90,7 +90,8 @@ func (s *Service) credentials(ctx context.Context, name string) (*Tenant, []*Key
 		Tenant Tenant `bun:"embed:t__"`
 		Key    Key    `bun:"embed:k__"`
 	}
-	if err := db.Select(ctx, s.db, &rows, selectCredentials, s.now(), name); err != nil {
+	err := db.Select(ctx, s.db, &rows, selectCredentials, s.now(), name)
+	if err != nil && !db.Unstorable(err) { // nobody has a name that cannot be stored
 		return nil, nil, err
 	}
 	if len(rows) == 0 {

@@ -11,6 +11,7 @@ import (
 	"database/sql"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -40,6 +41,11 @@ type DB struct {
 	// anchor keeps an in-memory SQLite database alive, which ends with the last
 	// connection to it.
 	anchor *sql.Conn
+
+	listen bool // a connection may be kept for notifications
+
+	writing sync.Mutex
+	wrote   time.Time // when CanWrite last did
 }
 
 // A Config says how to open a database. The zero value is ready to use.
@@ -97,6 +103,11 @@ func (d *DB) MaxConns() int {
 	}
 	return int(d.Pool.Config().MaxConns)
 }
+
+// MayListen tells whether a connection more than MaxConns may be kept to listen on, by
+// LISTEN. Behind a pooler such as PgBouncer there would be no notifications, and where
+// there are few connections each is needed.
+func (d *DB) MayListen() bool { return d.listen }
 
 // Close closes all connections. It waits for those in use to be given back.
 func (d *DB) Close() error {

@@ -256,7 +256,9 @@ func TestHasTables(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		names, err := db.HasTables(t.Context(), d)
 		require.NoError(t, err)
-		require.Equal(t, []string{"api_keys", "installation", "nodes", "pools", "sessions", "sessions_nodes", "tenants"}, names)
+		require.Equal(t, []string{
+			"api_keys", "installation", "nodes", "pools", "sessions", "sessions_nodes", "tenants", "write_probes",
+		}, names)
 	})
 }
 

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"maps"
 	"net"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -48,14 +49,14 @@ func openPostgres(ctx context.Context, loc location, cfg Config) (*DB, error) {
 		Control:         breakWhenSilent,
 	}
 	pc.ConnConfig.DialFunc = dialer.DialContext
-	pc.AfterConnect = limitSilence
-	pool, err := pgxpool.NewWithConfig(ctx, pc)
+	terms, err := readTerms(ctx, pc.ConnConfig)
 	if err != nil {
-		return nil, fmt.Errorf("open database: %w", err)
+		return nil, err
 	}
-	if err := pool.Ping(ctx); err != nil {
-		pool.Close()
-		return nil, fmt.Errorf("PostgreSQL does not answer, check that it runs and that the database URL is right: %w", err)
+	listen := terms.apply(pc, cfg.Logger)
+	pool, err := openPool(ctx, pc)
+	if err != nil {
+		return nil, err
 	}
 	sqlDB := sql.OpenDB(connector{stdlib.GetPoolConnector(pool)})
 	sqlDB.SetMaxIdleConns(0) // idle ones belong to the pool
@@ -64,31 +65,12 @@ func openPostgres(ctx context.Context, loc location, cfg Config) (*DB, error) {
 		pool.Close()
 		return nil, fmt.Errorf("PostgreSQL does not tell the time: %w", err)
 	}
-	return &DB{DB: bun.NewDB(sqlDB, pgdialect.New(), bunOptions...), Clock: clock, Pool: pool}, nil
+	return &DB{DB: bun.NewDB(sqlDB, pgdialect.New(), bunOptions...), Clock: clock, Pool: pool, listen: listen}, nil
 }
 
 func askTime(ctx context.Context, pool *pgxpool.Pool) (now time.Time, err error) {
 	err = pool.QueryRow(ctx, "SELECT clock_timestamp()", pgx.QueryExecModeSimpleProtocol).Scan(&now)
 	return now, err
-}
-
-// silence is how long a server and a client wait for each other before they take
-// each other for gone. It is less than a lease.
-const silence = 20 * time.Second
-
-// silenceSettings keep a client that is stopped, or cut off, from holding locks
-// that everybody else waits for, and have nobody wait for ever for who else may hold
-// one, such as an operator. Where the server's own are not the default, those
-// count. They are not among the parameters of the connection's start, since
-// PgBouncer refuses what it does not know there.
-const silenceSettings = `SELECT set_config(name, value, false)
-FROM (VALUES ('idle_in_transaction_session_timeout', '20s'), ('lock_timeout', '25s'), ('tcp_user_timeout', '20s'),
-	('tcp_keepalives_idle', '10'), ('tcp_keepalives_interval', '5'), ('tcp_keepalives_count', '2')) AS ours (name, value)
-JOIN pg_settings USING (name) WHERE source = 'default'`
-
-func limitSilence(ctx context.Context, conn *pgx.Conn) error {
-	_, err := conn.Exec(ctx, silenceSettings)
-	return err
 }
 
 // secret returns the password, which may be an option.
@@ -97,13 +79,17 @@ func (l location) secret() string { return cmp.Or(l.password, l.options.Get("pas
 // settings returns what pgx is told, and the names of the options it is not.
 func (l location) settings() (settings map[string]string, ignored []string) {
 	settings = map[string]string{
-		"host":             l.host,
-		"port":             l.port,
 		"user":             l.user,
 		"dbname":           l.database,
 		"application_name": "duffy",
+		"client_encoding":  "UTF8",
 		"connect_timeout":  "10",
 		"timezone":         "UTC",
+	}
+	if hosts := l.hosts(); len(hosts) > 1 {
+		// One of them is the primary, and some may be gone without a trace.
+		settings["target_session_attrs"] = cmp.Or(os.Getenv("PGTARGETSESSIONATTRS"), "read-write")
+		settings["connect_timeout"] = "3"
 	}
 	for _, name := range slices.Sorted(maps.Keys(l.options)) {
 		value := strings.Join(l.options[name], ",") // several hosts are several options
@@ -116,8 +102,25 @@ func (l location) settings() (settings map[string]string, ignored []string) {
 			ignored = append(ignored, name)
 		}
 	}
+	settings["host"], settings["port"] = joined(l.hosts())
 	maps.DeleteFunc(settings, func(_, value string) bool { return value == "" })
 	return settings, ignored
+}
+
+// joined returns hosts as libpq writes them: in lists as long as each other, unless all
+// ports are the default.
+func joined(hosts []host) (names, ports string) {
+	var ns, ps []string
+	for _, h := range hosts {
+		ns, ps = append(ns, h.name), append(ps, h.port)
+	}
+	if names, ports = strings.Join(ns, ","), strings.Join(ps, ","); strings.Trim(ports, ",") == "" {
+		return names, ""
+	}
+	for i := range ps {
+		ps[i] = cmp.Or(ps[i], "5432")
+	}
+	return names, strings.Join(ps, ",")
 }
 
 var connStringEscapes = strings.NewReplacer(`\`, `\\`, `'`, `\'`)

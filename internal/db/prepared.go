@@ -116,7 +116,7 @@ func (c conn) Close() error {
 // QueryContext implements [driver.QueryerContext].
 func (c conn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
 	if len(args) == 0 {
-		args = []driver.NamedValue{{Ordinal: 1, Value: pgx.QueryExecModeSimpleProtocol}}
+		args = []driver.NamedValue{{Ordinal: 1, Value: pgx.QueryExecModeExec}}
 	}
 	return c.Conn.QueryContext(ctx, query, args)
 }

@@ -29,7 +29,7 @@ var duffy3Columns = map[string][]string{
 }
 
 // ourTables are the tables that our migrations add.
-var ourTables = []string{"pools", "api_keys", "installation"}
+var ourTables = []string{"pools", "api_keys", "write_probes", "installation"}
 
 // state is where a database stands among the steps.
 type state struct {

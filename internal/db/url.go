@@ -24,7 +24,7 @@ type location struct {
 // net/url does, for example a password with a "#" in it.
 var urlForm = regexp.MustCompile(`^(\w+)(?:\+\w+)?://` +
 	`(?:([^:/]*)(?::([^@]*))?@)?` + // user, password
-	`(?:(?:\[([^/?]+)\]|([^/:?]+))?(?::([^/?]*))?)?` + // IPv6 host, other host, port
+	`(?:(?:\[([^/?,]+)\]|([^/:?,]+))?(?::([^/?,]*))?|([^/?]*,[^/?]*))?` + // IPv6 host, other host, port; several
 	`(?:/([^?]*))?(?:\?(.*))?$`) // database, options
 
 // parseURL takes a URL apart. Its errors quote only what cannot be a password.
@@ -40,12 +40,12 @@ func parseURL(raw string) (location, error) {
 		dialect:  m[1],
 		user:     unescape(m[2]),
 		password: unescape(m[3]),
-		host:     m[4] + m[5],
+		host:     m[4] + m[5] + m[7],
 		port:     m[6],
-		database: m[7],
+		database: m[8],
 	}
 	// The part that can be parsed is used; SQLAlchemy does not mind the rest.
-	loc.options, _ = url.ParseQuery(m[8])
+	loc.options, _ = url.ParseQuery(m[9])
 	switch loc.dialect {
 	case "postgresql":
 	case "postgres":
@@ -62,10 +62,51 @@ func (l location) checkPostgres() error {
 	if strings.Contains(l.host, "@") {
 		return errors.New(`an "@" in the user name or password must be written as %40`)
 	}
-	if _, err := strconv.ParseUint(l.port, 10, 16); l.port != "" && err != nil {
-		return errors.New("the port is not a number from 0 to 65535")
+	for _, h := range l.hosts() {
+		if _, err := strconv.ParseUint(h.port, 10, 16); h.port != "" && err != nil {
+			return errors.New("the port is not a number from 0 to 65535")
+		}
 	}
 	return nil
+}
+
+// A host is a server of PostgreSQL, by its name, its address or the directory of its
+// socket. An empty port is the default one.
+type host struct{ name, port string }
+
+// hosts returns the servers that a URL names, in its order: as libpq writes them,
+// h1:1,h2:2, or as SQLAlchemy does, by options host=h1:1&host=h2:2, which hide the
+// former, or by host=h1,h2&port=1,2.
+func (l location) hosts() []host {
+	names, ports := l.host, l.port
+	if l.options.Has("host") {
+		names = strings.Join(l.options["host"], ",")
+	}
+	if l.options.Has("port") {
+		ports = strings.Join(l.options["port"], ",")
+	}
+	var hosts []host
+	for _, name := range strings.Split(names, ",") {
+		hosts = append(hosts, splitHost(name))
+	}
+	rest := strings.Split(ports, ",")
+	for i := range hosts {
+		if hosts[i].port == "" {
+			hosts[i].port = rest[min(i, len(rest)-1)]
+		}
+	}
+	return hosts
+}
+
+// hostPort is a name or an address of IPv4, or one of IPv6 in brackets, with a port.
+var hostPort = regexp.MustCompile(`^(?:\[([^\]]+)\]|([^/:@\[\]]*))(?::([^:]*))?$`)
+
+func splitHost(text string) host {
+	m := hostPort.FindStringSubmatch(text)
+	if m == nil { // a directory, or an address of IPv6
+		return host{name: text}
+	}
+	return host{m[1] + m[2], m[3]}
 }
 
 func (l location) checkSQLite() error {

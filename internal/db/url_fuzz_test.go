@@ -15,6 +15,7 @@ func FuzzParseURL(f *testing.F) {
 		{"postgresql+asyncpg://u:", "@/d?host=/run/postgresql"},
 		{"postgresql://u@[::1]/d?password=", "&ssl=require"},
 		{"postgresql://u:p#s/s?w:%", "@h/d?pool_max_conns=7"},
+		{"postgresql://u:", "@a:1,b:2/d?host=c:3&host=[::1]:4"},
 		{"mysql://u:", "@h"},
 		{"sqlite://u:", "@/x"},
 		{"u:", ""},

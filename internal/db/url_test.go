@@ -18,7 +18,16 @@ func TestPostgresURLs(t *testing.T) {
 		"postgresql://":                                            {},
 		"postgresql+asyncpg:///duffy?host=/run/postgresql":         {"host": "/run/postgresql", "dbname": "duffy"},
 		"postgresql://u@/d?host=%2Frun%2Fpg&port=5433":             {"user": "u", "host": "/run/pg", "port": "5433", "dbname": "d"},
-		"postgresql://u@/d?host=a&host=b":                          {"user": "u", "host": "a,b", "dbname": "d"},
+		"postgresql://u@/d?host=%2Fa:b&host=::1&host=[::2]:6":      several("u", "/a:b,::1,::2", "5432,5432,6"),
+		"postgresql://u@/d?host=a&host=b":                          several("u", "a,b", ""),
+		"postgresql://u@/d?host=a:1&host=b:2":                      several("u", "a,b", "1,2"),
+		"postgresql://u@/d?host=a:1&host=b":                        several("u", "a,b", "1,5432"),
+		"postgresql://u@/d?host=a,b&port=1,2":                      several("u", "a,b", "1,2"),
+		"postgresql://u@/d?host=a,b&port=1":                        several("u", "a,b", "1,1"),
+		"postgresql+asyncpg://u@a:1,b:2/d":                         several("u", "a,b", "1,2"),
+		"postgresql://u@a,[::1]:2,c/d":                             several("u", "a,::1,c", "5432,2,5432"),
+		"postgresql://u@a,b/d?target_session_attrs=any":            several("u", "a,b", "", "target_session_attrs", "any"),
+		"postgresql://u@a,b/d?connect_timeout=7":                   several("u", "a,b", "", "connect_timeout", "7"),
 		"postgresql://u:p%40ss%3A%2F%23w@h/d":                      {"user": "u", "password": "p@ss:/#w", "host": "h", "dbname": "d"},
 		"postgresql://u:p#s/s?w:%@h/d":                             {"user": "u", "password": "p#s/s?w:%", "host": "h", "dbname": "d"},
 		"postgresql://d%C3%BCffy:a+b@h/d":                          {"user": "düffy", "password": "a+b", "host": "h", "dbname": "d"},
@@ -37,7 +46,7 @@ func TestPostgresURLs(t *testing.T) {
 		if loc.password != "" {
 			got["password"] = loc.password
 		}
-		for name, value := range map[string]string{"application_name": "duffy", "connect_timeout": "10", "timezone": "UTC"} {
+		for name, value := range map[string]string{"application_name": "duffy", "connect_timeout": "10", "timezone": "UTC", "client_encoding": "UTF8"} {
 			if want[name] == "" {
 				require.Equal(t, value, got[name], "%s: %s", url, name)
 				delete(got, name)
@@ -45,6 +54,20 @@ func TestPostgresURLs(t *testing.T) {
 		}
 		require.Equal(t, want, got, url)
 	}
+}
+
+// several returns the settings for several hosts, one of which has to take writes.
+func several(user, hosts, ports string, more ...string) map[string]string {
+	settings := map[string]string{
+		"user": user, "host": hosts, "dbname": "d", "target_session_attrs": "read-write", "connect_timeout": "3",
+	}
+	if ports != "" {
+		settings["port"] = ports
+	}
+	for i := 0; i < len(more); i += 2 {
+		settings[more[i]] = more[i+1]
+	}
+	return settings
 }
 
 func TestOptionsWithoutMeaning(t *testing.T) {
@@ -82,6 +105,10 @@ func TestBadURLs(t *testing.T) {
 		"postgresql://u:secret@secret@h/d":     "must be written as %40",
 		"postgresql://u:sec:secret/d":          "port is not a number",
 		"postgresql://u:secret@h:99999/d":      "port is not a number",
+		"postgresql://u:secret@a:1,b:x/d":      "port is not a number",
+		"postgresql://u:secret@/d?host=a:sec":  "port is not a number",
+		"postgresql://u:sec,ret/d":             "port is not a number",
+		"postgresql://u:secret@sec,ret@h/d":    "must be written as %40",
 		"sqlite://relative.db":                 "no host",
 		"sqlite://u:secret@/x.db":              "no host",
 		"sqlite:///file:x.db?mode=ro&uri=true": "without file: in front",

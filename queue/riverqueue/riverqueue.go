@@ -50,6 +50,10 @@ type Config struct {
 	// Now tells the time of the database, by which jobs are due; nil is this machine's.
 	Now func() time.Time
 
+	// PollOnly has Work look for jobs a few times a second, and not use a connection
+	// more to be notified on. SQLite does so anyway.
+	PollOnly bool
+
 	// Logger gets a warning for each failed run of a job, and what River itself
 	// warns of; nil discards.
 	Logger *slog.Logger
@@ -84,7 +88,8 @@ type Queue struct {
 var _ queue.Queue = (*Queue)(nil)
 
 // NewPostgres returns the queue in a PostgreSQL database, given both ways: db must
-// work on pool. Beside the connections for its jobs, Work needs one to listen on.
+// work on pool. Beside the connections for its jobs, Work uses one to listen on, unless cfg says
+// PollOnly.
 func NewPostgres(db *bun.DB, pool *pgxpool.Pool, cfg Config) (*Queue, error) {
 	return newQueue(db, cfg, &riverEngine[pgx.Tx]{
 		driver: riverpgxv5.New(pool),

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"time"
 
 	"github.com/riverqueue/river"
@@ -60,6 +61,7 @@ func (q *Queue) Work(ctx context.Context, mux *queue.Mux) error {
 	cfg.ErrorHandler = failures{q.cfg.Logger}
 	cfg.FetchCooldown = fetchCooldown
 	cfg.FetchPollInterval = pollInterval
+	cfg.PollOnly = q.cfg.PollOnly
 	cfg.JobTimeout = lostAfter // of none, since all have their own, but River wants it so
 	cfg.RescueStuckJobsAfter = lostAfter
 	cfg.RetryPolicy = retries{q.cfg.Now}
@@ -149,8 +151,22 @@ func (w *worker) Timeout(job *river.Job[anyArgs]) time.Duration {
 }
 
 func (w *worker) Work(ctx context.Context, job *river.Job[anyArgs]) error {
-	return w.mux.Dispatch(ctx, job.Kind, job.EncodedArgs)
+	if err := w.mux.Dispatch(ctx, job.Kind, job.EncodedArgs); err != nil {
+		return storable{err}
+	}
+	return nil
 }
+
+// storable is an error whose text River can write to a database in any encoding, also
+// if it quotes what others wrote. A job whose error cannot be written stays running.
+type storable struct{ error }
+
+func (e storable) Error() string {
+	quoted := strconv.QuoteToASCII(e.error.Error())
+	return quoted[1 : len(quoted)-1]
+}
+
+func (e storable) Unwrap() error { return e.error }
 
 // retries is a [river.ClientRetryPolicy] that waits a second longer each time.
 type retries struct{ now func() time.Time }
@@ -164,6 +180,9 @@ type failures struct{ log *slog.Logger }
 
 func (f failures) HandleError(ctx context.Context, job *rivertype.JobRow, err error) *river.ErrorHandlerResult {
 	if unknown := (*rivertype.UnknownJobKindError)(nil); !errors.As(err, &unknown) { // which River logs itself
+		if s := (storable{}); errors.As(err, &s) {
+			err = s.error
+		}
 		f.warn(ctx, job, err.Error())
 	}
 	return nil

@@ -28,6 +28,30 @@ func Each(t *testing.T, f func(t *testing.T, d *db.DB)) {
 	t.Run("sqlite", func(t *testing.T) { f(t, SQLite(t)) })
 }
 
+// EachEncoding is Each with PostgreSQL databases in encodings that operators have, as
+// subtests too.
+func EachEncoding(t *testing.T, f func(t *testing.T, d *db.DB)) {
+	t.Helper()
+	Each(t, f)
+	for _, encoding := range []string{"SQL_ASCII", "LATIN1"} {
+		t.Run("postgres "+encoding, func(t *testing.T) { f(t, PostgresIn(t, encoding)) })
+	}
+}
+
+// PostgresIn is Postgres with a database in an encoding.
+func PostgresIn(t testing.TB, encoding string) *db.DB {
+	t.Helper()
+	return open(t, PostgresURLIn(t, encoding))
+}
+
+// PostgresURLIn is PostgresURL with a database in an encoding.
+func PostgresURLIn(t testing.TB, encoding string) string {
+	t.Helper()
+	return fast.create(t, func() (string, error) {
+		return "template0 LC_COLLATE 'C' LC_CTYPE 'C' ENCODING '" + encoding + "'", nil
+	})
+}
+
 // SQLite returns a new SQLite database with Duffy's schema, in a file.
 func SQLite(t testing.TB) *db.DB {
 	t.Helper()
