@@ -1,17 +1,34 @@
 package pool
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/uptrace/bun"
 	"github.com/uptrace/bun/dialect"
-	"github.com/uptrace/bun/schema"
+
+	"github.com/duffy-ci/duffy/internal/fault"
+	"github.com/duffy-ci/duffy/internal/foreign"
 )
+
+// check returns a fault.Invalid if d is not what would be read again.
+func (d Data) check() error {
+	given, err := json.Marshal(d)
+	if err != nil {
+		return fault.Wrap(fault.Invalid, err, "data: it cannot be written as JSON")
+	}
+	stored, err := json.Marshal(foreign.Data(d))
+	if err != nil || !bytes.Equal(given, stored) {
+		return fault.Wrap(fault.Invalid, err, "data: it has U+0000, a number that is too large, or too much text or levels")
+	}
+	return nil
+}
 
 // setData has q set a top-level key of the nodes' data to value and remove the
 // keys in drop.
@@ -22,53 +39,100 @@ func setData(q *bun.UpdateQuery, key string, value any, drop ...string) *bun.Upd
 // mergeData has q set top-level keys of the nodes' data to values and remove the keys
 // in drop.
 func mergeData(q *bun.UpdateQuery, values map[string]any, drop ...string) *bun.UpdateQuery {
-	var data schema.QueryAppender = dataWithout(q, drop)
-	for _, key := range slices.Sorted(maps.Keys(values)) {
-		text, err := json.Marshal(values[key])
+	keys := slices.Sorted(maps.Keys(values))
+	args := make([]any, len(keys))
+	for i, key := range keys {
+		text, err := encode(values[key])
 		if err != nil {
 			return q.Err(err)
 		}
-		if q.Dialect().Name() == dialect.PG {
-			data = bun.SafeQuery("(? || jsonb_build_object(?, ?::jsonb))", data, key, string(text))
-		} else {
-			data = bun.SafeQuery("json_set(?, ?, json(?))", data, path(key), string(text))
-		}
+		args[i] = text
 	}
-	if q.Dialect().Name() == dialect.PG {
-		return q.Set("data = ?::json", data)
-	}
-	return q.Set("data = ?", data)
+	return q.Set("data = ?", bun.SafeQuery(merged(q.Dialect().Name(), keys, drop), args...))
 }
 
 // dropData has q remove top-level keys of the nodes' data.
 func dropData(q *bun.UpdateQuery, keys ...string) *bun.UpdateQuery {
-	return q.Set("data = ?", dataWithout(q, keys))
+	return mergeData(q, nil, keys...)
 }
 
-func dataWithout(q *bun.UpdateQuery, keys []string) schema.QueryAppender {
-	paths := make([]string, len(keys))
-	for i, k := range keys {
-		paths[i] = path(k)
+// encode returns v as JSON in ASCII, which a database stores whatever its encoding is.
+func encode(v any) (string, error) {
+	text, err := json.Marshal(v)
+	return foreign.ASCII(string(text)), err
+}
+
+// merged returns SQL for data with top-level keys set, to the JSON texts that its
+// question marks stand for, and those in drop removed. Keys are Duffy's own.
+func merged(on dialect.Name, set, drop []string) string {
+	if on == dialect.PG {
+		return mergedPostgres(set, drop)
 	}
-	switch pg := q.Dialect().Name() == dialect.PG; {
-	case pg && len(keys) > 0:
-		return bun.SafeQuery("(data::jsonb - ARRAY[?])", bun.List(keys))
-	case pg:
-		return bun.Safe("data::jsonb")
-	case len(keys) > 0:
-		return bun.SafeQuery("json_remove(data, ?)", bun.List(paths))
+	sql := "data"
+	for _, key := range drop {
+		sql = fmt.Sprintf("json_remove(%s, '%s')", sql, path(key))
 	}
-	return bun.Safe("data")
+	for _, key := range set {
+		sql = fmt.Sprintf("json_set(%s, '%s', json(?))", sql, path(key))
+	}
+	return sql
+}
+
+// mergedPostgres takes data apart and puts it together again as it was written. As
+// jsonb, text that Duffy 3 and playbooks may have left there would fail, and with it
+// the statement for all other nodes: some escapes, and numbers that are too large.
+func mergedPostgres(set, drop []string) string {
+	var others, members strings.Builder
+	for i, key := range slices.Concat(drop, set) {
+		if i > 0 {
+			others.WriteString(", ")
+		}
+		fmt.Fprintf(&others, "'%s'", key)
+	}
+	for _, key := range set {
+		fmt.Fprintf(&members, " UNION ALL SELECT '%s', %s", key, opaque("?::text"))
+	}
+	return fmt.Sprintf(`(SELECT %s FROM (SELECT key, value FROM json_each(%s) WHERE key NOT IN (%s)%s) AS members)::json`,
+		transparent("COALESCE(json_object_agg(key, value)::text, '{}')"), opaqueData, others.String(), members.String())
+}
+
+// opaqueData is the nodes' data, an object whatever is there, in the form of opaque.
+var opaqueData = opaque("CASE json_typeof(data) WHEN 'object' THEN data::text ELSE '{}' END")
+
+// opaque returns SQL for a JSON text without the backslashes in it, so that PostgreSQL
+// does not look at the characters that they stand for: each is a DEL and a letter.
+func opaque(text string) string {
+	return `replace(replace(replace(replace(` + text +
+		`, chr(127), chr(127) || 'd'), '\\', chr(127) || 'b'), '\"', chr(127) || 'q'), '\', chr(127) || 's')::json`
+}
+
+// transparent returns SQL for the JSON text that opaque was made of.
+func transparent(text string) string {
+	return `replace(replace(replace(replace(` + text +
+		`, chr(127) || 's', '\'), chr(127) || 'q', '\"'), chr(127) || 'b', '\\'), chr(127) || 'd', chr(127))`
 }
 
 // whereData has q select nodes whose data has value at the top-level key. Like
-// Duffy 3, it compares strings and integers.
+// Duffy 3, it compares strings and integers. On PostgreSQL it compares with the ways
+// to write them, see mergedPostgres.
 func whereData(q *bun.SelectQuery, key string, value any) *bun.SelectQuery {
 	text := fmt.Sprint(value)
-	if q.Dialect().Name() == dialect.PG {
-		return q.Where("data ->> ? = ?", key, text)
+	if q.Dialect().Name() != dialect.PG {
+		return q.Where("CAST(json_extract(data, ?) AS TEXT) = ?", path(key), text)
 	}
-	return q.Where("CAST(json_extract(data, ?) AS TEXT) = ?", path(key), text)
+	return q.Where(transparent("("+opaqueData+" -> ?)::text")+" IN (?)", key, bun.List(spellings(text)))
+}
+
+// spellings returns the JSON texts that mean text: a number, and strings as Duffy, Duffy
+// 3 and PostgreSQL write them.
+func spellings(text string) []string {
+	var plain strings.Builder
+	enc := json.NewEncoder(&plain)
+	enc.SetEscapeHTML(false)
+	_ = enc.Encode(text) // which a string does not fail
+	quoted := strings.TrimSuffix(plain.String(), "\n")
+	ours, _ := encode(text)
+	return []string{text, ours, quoted, foreign.ASCII(quoted)}
 }
 
 // failure is what data.error says, in Duffy 3's words.
@@ -88,7 +152,7 @@ func interruption(at time.Time, reason string) map[string]any {
 // notInterrupted has q select nodes whose failure left nothing behind.
 func notInterrupted(q *bun.SelectQuery) *bun.SelectQuery {
 	if q.Dialect().Name() == dialect.PG {
-		return q.Where("data #>> '{error,interrupted}' IS NULL")
+		return q.Where(opaqueData + " #> '{error,interrupted}' IS NULL")
 	}
 	return q.Where("json_extract(data, '$.error.interrupted') IS NULL")
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"database/sql/driver"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -108,11 +109,11 @@ func (d Data) Value() (driver.Value, error) {
 	if d == nil {
 		return "{}", nil
 	}
-	b, err := json.Marshal(map[string]any(d))
-	return string(b), err
+	return encode(map[string]any(d))
 }
 
-// Scan implements [database/sql.Scanner]. It keeps numbers as they were written.
+// Scan implements [database/sql.Scanner]. It keeps numbers as they were written, and
+// cleans what Duffy 3 stored as [foreign.Data] does. What is no object counts as empty.
 func (d *Data) Scan(src any) error {
 	var raw []byte
 	switch src := src.(type) {
@@ -129,9 +130,9 @@ func (d *Data) Scan(src any) error {
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	dec.UseNumber()
 	m := map[string]any{}
-	if err := dec.Decode(&m); err != nil {
+	if err := dec.Decode(&m); err != nil && !errors.As(err, new(*json.UnmarshalTypeError)) {
 		return err
 	}
-	*d = m
+	*d = foreign.Data(m)
 	return nil
 }

@@ -2,7 +2,6 @@ package pool
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -79,7 +78,7 @@ WHERE id IN (SELECT id FROM picked)
 RETURNING id, hostname, ipaddr, state, comment, pool, reusable, data, created_at, session_id`
 
 func (s *Service) reserve(ctx context.Context, tx bun.Tx, r Reservation, lock string) ([]*Node, error) {
-	spec, err := json.Marshal(r.Spec)
+	spec, err := encode(r.Spec)
 	if err != nil {
 		return nil, err
 	}
@@ -87,14 +86,15 @@ func (s *Service) reserve(ctx context.Context, tx bun.Tx, r Reservation, lock st
 	if r.Newest {
 		order = "DESC"
 	}
-	query := fmt.Sprintf(reserveQuery, order, "", "json_set(data, '$.nodes_spec', json(?))")
-	if tx.Dialect().Name() == dialect.PG {
-		query = fmt.Sprintf(reserveQuery, order, lock, "(data::jsonb || jsonb_build_object('nodes_spec', ?::jsonb))::json")
+	on := tx.Dialect().Name()
+	if on != dialect.PG {
+		lock = ""
 	}
+	query := fmt.Sprintf(reserveQuery, order, lock, merged(on, []string{"nodes_spec"}, nil))
 	now := s.now()
 	var nodes []*Node
 	err = db.Select(ctx, tx, &nodes, query,
-		r.Pool, r.Pool, r.Quantity, r.Quantity, r.Quantity, now, r.Session, r.Owner, now.Add(s.cfg.Lease), string(spec))
+		r.Pool, r.Pool, r.Quantity, r.Quantity, r.Quantity, now, r.Session, r.Owner, now.Add(s.cfg.Lease), spec)
 	return nodes, err
 }
 

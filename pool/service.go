@@ -166,8 +166,13 @@ func (s *Service) Node(ctx context.Context, id int64) (*Node, error) {
 
 // CreateNode adds an unused node. Of n the hostname, address, comment, pool,
 // data and Reusable count. A hostname or address that an active node has, however it
-// is spelt, is a fault.Conflict; an address that is none is a fault.Invalid.
+// is spelt, is a fault.Conflict. A fault.Invalid is an address that is none, and data
+// that not every database stores: U+0000, numbers that are too large, more than a
+// megabyte, or more than 64 levels.
 func (s *Service) CreateNode(ctx context.Context, n Node) (*Node, error) {
+	if err := n.Data.check(); err != nil {
+		return nil, err
+	}
 	address := foreign.Address(n.IPAddr)
 	if address == "" && n.IPAddr != "" {
 		return nil, fault.Newf(fault.Invalid, "%q is not an IP address", n.IPAddr)

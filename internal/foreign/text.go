@@ -80,6 +80,25 @@ func printable(text string) bool {
 	return true
 }
 
+// ASCII returns text with all characters beyond ASCII as JSON writes them, so that JSON
+// says the same and a database in any encoding can store it.
+func ASCII(text string) string {
+	if !strings.ContainsFunc(text, beyondASCII) {
+		return text
+	}
+	var b strings.Builder
+	for _, r := range text {
+		if beyondASCII(r) {
+			b.Write(escapeRune(r))
+		} else {
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
+}
+
+func beyondASCII(r rune) bool { return r > unicode.MaxASCII }
+
 const hex = "0123456789abcdef"
 
 // escapeRune writes a character as one or two \uXXXX.
