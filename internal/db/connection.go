@@ -28,6 +28,7 @@ func openPool(ctx context.Context, pc *pgxpool.Config) (*pgxpool.Pool, error) {
 		return false
 	}
 	pc.AfterConnect = prepareConn
+	pc.PrepareConn = validAgain(pc.ConnConfig.ValidateConnect)
 	pool, err := pgxpool.NewWithConfig(ctx, pc)
 	if err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
@@ -38,6 +39,31 @@ func openPool(ctx context.Context, pc *pgxpool.Config) (*pgxpool.Pool, error) {
 		return nil, unanswered(err)
 	}
 	return pool, nil
+}
+
+// validFor is how long a connection stands for what it was found to be.
+const validFor = 10 * time.Second
+
+// validAgain has a connection looked at before it is used as it was when it was made, if
+// that is a while ago, and given up if the server is not of the wanted kind any more.
+// Who only reads would go on to read from a server that is left behind.
+func validAgain(validate pgconn.ValidateConnectFunc) func(context.Context, *pgx.Conn) (bool, error) {
+	if validate == nil {
+		return nil
+	}
+	const key = "duffy: valid until"
+	return func(ctx context.Context, conn *pgx.Conn) (keep bool, err error) {
+		data := conn.PgConn().CustomData()
+		until, known := data[key].(time.Time)
+		switch {
+		case known && time.Now().Before(until):
+			return true, nil
+		case known && validate(ctx, conn.PgConn()) != nil:
+			return false, nil
+		}
+		data[key] = time.Now().Add(validFor)
+		return true, nil
+	}
 }
 
 // firstPing waits for the server to notice that the connection which its terms were

@@ -25,6 +25,13 @@ type Server struct {
 // set.
 func NewServer(t testing.TB) *Server {
 	t.Helper()
+	s := newStopped(t)
+	s.Start(t)
+	return s
+}
+
+func newStopped(t testing.TB) *Server {
+	t.Helper()
 	h, err := newHome()
 	if err != nil {
 		unavailable(t, err)
@@ -36,7 +43,6 @@ func NewServer(t testing.TB) *Server {
 		}
 		require.NoError(t, os.RemoveAll(s.dir))
 	})
-	s.Start(t)
 	return s
 }
 
