@@ -103,3 +103,43 @@ func TestBusySQLiteIsUnavailable(t *testing.T) {
 	require.True(t, db.Unavailable(err), err)
 	require.NoError(t, tx.Rollback())
 }
+
+// TestWritesRefused has databases that answer take no writes for a while.
+func TestWritesRefused(t *testing.T) {
+	t.Parallel()
+	for name, refuse := range map[string]struct{ begin, end string }{
+		"full":      {"PRAGMA max_page_count = 1", "PRAGMA max_page_count = 1000000"},
+		"read-only": {"PRAGMA query_only = 1", "PRAGMA query_only = 0"},
+	} {
+		t.Run("sqlite "+name, func(t *testing.T) {
+			t.Parallel()
+			d := dbtest.SQLite(t)
+			exec(t, d, "CREATE TABLE t (x)")
+			d.SetMaxOpenConns(1) // which is the one that is told
+			require.NoError(t, d.CanWrite(t.Context()))
+			exec(t, d, refuse.begin)
+			require.NoError(t, ask(t, d))
+			_, err := d.ExecContext(t.Context(), "INSERT INTO t SELECT randomblob(100000)")
+			require.True(t, db.Unavailable(err), err)
+			exec(t, d, refuse.end)
+			require.NoError(t, d.CanWrite(t.Context()))
+		})
+	}
+	t.Run("postgres", func(t *testing.T) {
+		t.Parallel()
+		s := dbtest.NewServer(t)
+		d := open(t, s.URL())
+		_, _, err := db.Migrate(t.Context(), d)
+		require.NoError(t, err)
+		require.NoError(t, d.CanWrite(t.Context()))
+		s.SetReadOnly(t, true)
+		require.NoError(t, ask(t, d))
+		require.Eventually(t, func() bool { return d.CanWrite(t.Context()) != nil }, time.Minute, 10*time.Millisecond)
+		require.True(t, db.Unavailable(d.CanWrite(t.Context())))
+		s.SetReadOnly(t, false)
+		require.NoError(t, d.CanWrite(t.Context()), "it is over at once")
+		var left int
+		require.NoError(t, d.NewRaw("SELECT count(*) FROM write_probes").Scan(t.Context(), &left))
+		require.Zero(t, left)
+	})
+}
