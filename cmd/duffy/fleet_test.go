@@ -163,13 +163,19 @@ func (f *fleet) serving(t testing.TB) *member {
 
 func (f *fleet) newMember(t testing.TB, args ...string) *member {
 	t.Helper()
+	m := f.unstarted(t, args...)
+	m.start(t)
+	return m
+}
+
+// unstarted returns a process that does not run yet.
+func (f *fleet) unstarted(t testing.TB, args ...string) *member {
 	m := &member{fleet: f, args: f.args(args...), output: &demoOutput{}}
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("%s\n%s", m.args, m.output)
 		}
 	})
-	m.start(t)
 	return m
 }
 

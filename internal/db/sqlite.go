@@ -13,7 +13,8 @@ import (
 
 	"github.com/uptrace/bun"
 	"github.com/uptrace/bun/dialect/sqlitedialect"
-	_ "modernc.org/sqlite" // registers the driver "sqlite"
+	"modernc.org/sqlite" // registers the driver "sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
 )
 
 // sqliteConns is enough for reads beside the one write that SQLite allows. With
@@ -58,6 +59,10 @@ func openSQLite(ctx context.Context, loc location, cfg Config) (*DB, error) {
 		return d, nil
 	}
 	_ = pool.Close()
+	if lite := (*sqlite.Error)(nil); errors.As(err, &lite) && lite.Code()&0xff == sqlite3.SQLITE_READONLY {
+		// Who starts with that has more likely made a mistake than met an outage.
+		return nil, fmt.Errorf("open SQLite database %s: this user must be able to write the file and its directory: %v", path, err)
+	}
 	return nil, fmt.Errorf("open SQLite database %s: %w", path, err)
 }
 

@@ -3,10 +3,10 @@ package riverqueue
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/riverqueue/river/rivermigrate"
 	"github.com/uptrace/bun"
 )
@@ -44,28 +44,35 @@ func allTheWay(direction rivermigrate.Direction) *rivermigrate.MigrateOpts {
 	return nil
 }
 
-// migratePostgres holds a lock on a connection of its own meanwhile: some of
-// River's versions can't share a transaction, and none may run twice.
-func migratePostgres(ctx context.Context, db *bun.DB, m *migrator[pgx.Tx], direction rivermigrate.Direction) (err error) {
-	conn, err := db.Conn(ctx)
-	if err != nil {
-		return err
+// lockMigrations looks at a table so that PostgreSQL notices which tables others have
+// made while it waited for the lock.
+var lockMigrations = fmt.Sprintf("SELECT pg_advisory_xact_lock(%d); SELECT FROM pg_class LIMIT 0", migrationLock)
+
+// migratePostgres makes each version a transaction of its own, since some need what
+// others have committed. None runs twice: each transaction holds the lock, on the one
+// connection that it takes, so that it works through a pooler as well.
+func migratePostgres(ctx context.Context, pool *pgxpool.Pool, m *migrator[pgx.Tx], direction rivermigrate.Direction) error {
+	for more := true; more; {
+		err := pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
+			if _, err := tx.Exec(ctx, lockMigrations); err != nil {
+				return fmt.Errorf("lock: %w", err)
+			}
+			//lint:ignore SA1019 What can't be in one transaction are two versions.
+			res, err := m.MigrateTx(ctx, tx, direction, &rivermigrate.MigrateOpts{MaxSteps: 1})
+			if err != nil {
+				return err
+			}
+			more = len(res.Versions) > 0
+			// These serve searches for jobs by what is in them, which nobody does here,
+			// and take half of the time that a session request takes.
+			_, err = tx.Exec(ctx, "DROP INDEX IF EXISTS river_job_args_index, river_job_metadata_index")
+			return err
+		})
+		if err != nil {
+			return err
+		}
 	}
-	defer func() { err = errors.Join(err, conn.Close()) }()
-	if _, err := conn.ExecContext(ctx, "SELECT pg_advisory_lock(?)", migrationLock); err != nil {
-		return fmt.Errorf("lock: %w", err)
-	}
-	defer func() {
-		_, unlockErr := conn.ExecContext(context.WithoutCancel(ctx), "SELECT pg_advisory_unlock(?)", migrationLock)
-		err = errors.Join(err, unlockErr)
-	}()
-	if _, err := m.Migrate(ctx, direction, allTheWay(direction)); err != nil {
-		return err
-	}
-	// These serve searches for jobs by what is in them, which nobody does here,
-	// and take half of the time that a session request takes.
-	_, err = conn.ExecContext(ctx, "DROP INDEX IF EXISTS river_job_args_index, river_job_metadata_index")
-	return err
+	return nil
 }
 
 // migrateSQLite migrates in one transaction, which is a lock on SQLite.

@@ -95,7 +95,7 @@ func NewPostgres(db *bun.DB, pool *pgxpool.Pool, cfg Config) (*Queue, error) {
 		driver: riverpgxv5.New(pool),
 		unwrap: pgxTx,
 		run: func(ctx context.Context, m *migrator[pgx.Tx], d rivermigrate.Direction) error {
-			return migratePostgres(ctx, db, m, d)
+			return migratePostgres(ctx, pool, m, d)
 		},
 	})
 }
