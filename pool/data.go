@@ -2,9 +2,11 @@ package pool
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,15 +21,24 @@ import (
 
 // check returns a fault.Invalid if d is not what would be read again.
 func (d Data) check() error {
-	given, err := json.Marshal(d)
+	written, err := json.Marshal(d)
 	if err != nil {
 		return fault.Wrap(fault.Invalid, err, "data: it cannot be written as JSON")
 	}
-	stored, err := json.Marshal(foreign.Data(d))
-	if err != nil || !bytes.Equal(given, stored) {
+	plain, err := decode(written)
+	if err != nil || !reflect.DeepEqual(plain, foreign.Data(plain)) {
 		return fault.Wrap(fault.Invalid, err, "data: it has U+0000, a number that is too large, or too much text or levels")
 	}
 	return nil
+}
+
+// decode returns the object that a JSON text is, with numbers as they were written.
+func decode(text []byte) (map[string]any, error) {
+	dec := json.NewDecoder(bytes.NewReader(text))
+	dec.UseNumber()
+	object := map[string]any{}
+	err := dec.Decode(&object)
+	return object, err
 }
 
 // setData has q set a top-level key of the nodes' data to value and remove the
@@ -60,6 +71,21 @@ func dropData(q *bun.UpdateQuery, keys ...string) *bun.UpdateQuery {
 func encode(v any) (string, error) {
 	text, err := json.Marshal(v)
 	return foreign.ASCII(string(text)), err
+}
+
+// storable returns text of backends as a column that is no JSON takes it: a database may
+// be in an encoding that lacks some characters.
+func storable(ctx context.Context, tx bun.Tx, text string) (string, error) {
+	ascii := foreign.ASCII(text)
+	if ascii == text || tx.Dialect().Name() != dialect.PG {
+		return text, nil
+	}
+	var all bool
+	err := tx.NewRaw("SELECT getdatabaseencoding() IN ('UTF8', 'SQL_ASCII')").Scan(ctx, &all)
+	if !all {
+		text = ascii
+	}
+	return text, err
 }
 
 // merged returns SQL for data with top-level keys set, to the JSON texts that its

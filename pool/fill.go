@@ -163,7 +163,10 @@ func (s *Service) failedTx(ctx context.Context, tx bun.Tx, name, reason string) 
 		return err
 	}
 	now := s.now()
-	t.LastError, t.LastErrorAt = reason, &now
+	t.LastErrorAt = &now
+	if t.LastError, err = storable(ctx, tx, reason); err != nil {
+		return err
+	}
 	var jobs []queue.Job
 	if !t.rests(now) {
 		t.Failures++

@@ -1,7 +1,6 @@
 package pool
 
 import (
-	"bytes"
 	"database/sql/driver"
 	"encoding/json"
 	"errors"
@@ -127,12 +126,10 @@ func (d *Data) Scan(src any) error {
 	default:
 		return fmt.Errorf("node data is a %T", src)
 	}
-	dec := json.NewDecoder(bytes.NewReader(raw))
-	dec.UseNumber()
-	m := map[string]any{}
-	if err := dec.Decode(&m); err != nil && !errors.As(err, new(*json.UnmarshalTypeError)) {
+	object, err := decode(raw)
+	if err != nil && !errors.As(err, new(*json.UnmarshalTypeError)) {
 		return err
 	}
-	*d = foreign.Data(m)
+	*d = foreign.Data(object)
 	return nil
 }

@@ -116,7 +116,13 @@ func (s *Service) around(ctx context.Context, tx bun.Tx, r *run) (map[int64]*Nod
 		rows[n.ID] = n
 	}
 	names := []string{""}
-	for _, n := range r.got {
+	for i := range r.got {
+		n := &r.got[i]
+		name, err := storable(ctx, tx, n.Hostname)
+		if err != nil {
+			return nil, nil, err
+		}
+		n.Hostname = name
 		names = append(names, n.Hostname, n.IPAddr)
 	}
 	holders, err := s.holders(ctx, tx, names, ids...)

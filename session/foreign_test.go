@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/duffy-ci/duffy/backend"
 	"github.com/duffy-ci/duffy/backend/fake"
 	"github.com/duffy-ci/duffy/internal/db"
 	"github.com/duffy-ci/duffy/internal/db/dbtest"
@@ -138,5 +139,32 @@ func TestReuseByEscapedData(t *testing.T) {
 		l.fill()
 		require.Len(t, l.nodes("b", pool.Ready), 2)
 		require.Len(t, l.nodes("c", pool.Ready), 1)
+	})
+}
+
+// Names and failures of machines in any language stop no pool.
+func TestTextOfMachines(t *testing.T) {
+	t.Parallel()
+	dbtest.EachEncoding(t, func(t *testing.T, d *db.DB) {
+		l := newLab(t, d, throwAway("a", 2))
+		l.machines.Inject(fake.Fault{In: fake.Provision, Times: 2, Err: fmt.Errorf("\u65e5\u672c\x00\xff")})
+		l.fill()
+		trouble, err := l.pools.Trouble(t.Context(), "a")
+		require.NoError(t, err)
+		require.NotEmpty(t, trouble.LastError)
+		name := 0
+		l.machines.Inject(fake.Fault{In: fake.Provision, Change: func(n *backend.Node) {
+			name++
+			n.Hostname = fmt.Sprint("\u65e5\u672c-caf\u00e9-", name)
+			n.Provision = map[string]any{"\u65e5": "\u672c\x00"}
+		}})
+		for l.levels("a")[pool.Ready] < 2 {
+			l.clock.advance(time.Minute)
+			l.reconcile()
+		}
+		alice := l.tenant("alice")
+		l.retire(alice, l.mustRequest(alice, spec(2, "a")))
+		l.work()
+		l.accounted()
 	})
 }

@@ -152,9 +152,9 @@ func (t tick) NotBefore() time.Time { return t.At }
 // A failing job is tried a few times, and each time is logged once.
 func TestFailuresAreLogged(t *testing.T) {
 	t.Parallel()
-	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+	dbtest.EachEncoding(t, func(t *testing.T, d *db.DB) {
 		var mux queue.Mux
-		queue.Handle(&mux, patience, func(context.Context, job) error { return errors.New("no luck") })
+		queue.Handle(&mux, patience, func(context.Context, job) error { return errors.New("no luck: \u65e5\u672c\x00\xff") })
 		var out buffer
 		q := work(t, d, riverqueue.Config{Logger: slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug}))}, &mux)
 		insert(t, d, q, job{})
@@ -168,7 +168,7 @@ func TestFailuresAreLogged(t *testing.T) {
 		require.Len(t, lines, 3, "%s", lines)
 		for i, line := range lines {
 			require.Contains(t, line, `level=WARN msg="job failed" kind=riverqueue.job`)
-			require.Contains(t, line, `error="no luck"`)
+			require.Contains(t, line, `error="no luck: 日本\x00\xff"`)
 			require.Contains(t, line, []string{"attempt=1 of=3", "attempt=2 of=3", "attempt=3 of=3"}[i])
 		}
 	})

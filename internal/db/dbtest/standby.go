@@ -82,7 +82,9 @@ func (s *Server) SetReadOnly(t testing.TB, readOnly bool) {
 }
 
 // URLWith is URL with another server after this one.
-func (s *Server) URLWith(other *Server) string { return s.url() + "&host=" + url.QueryEscape(other.dir) }
+func (s *Server) URLWith(other *Server) string {
+	return s.url() + "&host=" + url.QueryEscape(other.dir)
+}
 
 func (s *Server) ask(t testing.TB, answer any, query string, args ...any) {
 	t.Helper()
