@@ -50,8 +50,9 @@ func interrupted(held context.Context) bool {
 }
 
 func (s *Service) renew(ctx context.Context, owner string, lose context.CancelCauseFunc) {
-	tick := time.NewTicker(s.cfg.Lease / 3)
-	defer tick.Stop()
+	every := s.cfg.Lease / 3
+	next := time.NewTimer(every)
+	defer next.Stop()
 	// Not at the next tick, when somebody else may be at work already.
 	ends := time.AfterFunc(s.cfg.Lease, func() { lose(ErrLeaseLost) })
 	defer ends.Stop()
@@ -59,8 +60,9 @@ func (s *Service) renew(ctx context.Context, owner string, lose context.CancelCa
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
+		case <-next.C:
 		}
+		next.Reset(every)
 		began := time.Now()
 		n, err := s.extend(ctx, owner)
 		switch {
@@ -68,6 +70,7 @@ func (s *Service) renew(ctx context.Context, owner string, lose context.CancelCa
 			return
 		case err != nil:
 			s.log.WarnContext(ctx, "cannot renew lease", "owner", owner, "err", err)
+			next.Reset(every / 10) // an outage may be over any moment, and the lease soon
 		case n == 0:
 			lose(ErrLeaseLost)
 			return
