@@ -59,7 +59,11 @@ func mergeData(q *bun.UpdateQuery, values map[string]any, drop ...string) *bun.U
 		}
 		args[i] = text
 	}
-	return q.Set("data = ?", bun.SafeQuery(merged(q.Dialect().Name(), keys, drop), args...))
+	sql := merged(q.Dialect().Name(), keys, drop)
+	if len(args) == 0 {
+		return q.Set("data = ?", bun.Safe(sql))
+	}
+	return q.Set("data = ?", bun.SafeQuery(sql, args...))
 }
 
 // dropData has q remove top-level keys of the nodes' data.

@@ -62,9 +62,11 @@ func (h *handOut) deployed(ctx context.Context, tx bun.Tx) ([]*pool.Node, error)
 var errTakenAway = fault.Newf(fault.Unavailable, "the session was taken away while it was being made, try again")
 
 // mayExist tells whether a session exists although making it failed: the commit may have
-// worked whose answer was lost.
+// worked whose answer was lost. SQLite's is never lost, and it uses the id again of a
+// session that was not made: undoing that would undo the next one.
 func (h *handOut) mayExist(ctx context.Context, err error) bool {
-	return h.session != nil && h.session.ID != 0 && (db.Unavailable(err) || ctx.Err() != nil)
+	return h.db.Dialect().Name() == dialect.PG && h.session != nil && h.session.ID != 0 &&
+		(db.Unavailable(err) || ctx.Err() != nil)
 }
 
 // undo takes everything back that the request did so far, and returns why. If the database

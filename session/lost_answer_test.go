@@ -1,14 +1,21 @@
 package session_test
 
 import (
+	"context"
+	"database/sql/driver"
+	"log/slog"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/uptrace/bun"
 
 	"github.com/duffy-ci/duffy/internal/db"
 	"github.com/duffy-ci/duffy/internal/db/dbtest"
 	"github.com/duffy-ci/duffy/pool"
+	"github.com/duffy-ci/duffy/queue"
+	"github.com/duffy-ci/duffy/queue/queuetest"
 	"github.com/duffy-ci/duffy/session"
 )
 
@@ -90,4 +97,45 @@ func TestDatabaseStaysAway(t *testing.T) {
 	l.fill()
 	require.Equal(t, map[pool.State]int{pool.Ready: 2}, l.levels("a"))
 	l.accounted()
+}
+
+// brokenQueue fails to insert jobs for so many times as a database does that is full.
+type brokenQueue struct {
+	*queuetest.Recorder
+	times atomic.Int32
+}
+
+func (q *brokenQueue) Insert(ctx context.Context, tx bun.Tx, jobs ...queue.Job) error {
+	if q.times.Add(-1) >= 0 {
+		return driver.ErrBadConn
+	}
+	return q.Recorder.Insert(ctx, tx, jobs...)
+}
+
+// TestIDIsUsedAgain has a request fail whose session never was. SQLite gives its id to the
+// next one, which nobody may take back.
+func TestIDIsUsedAgain(t *testing.T) {
+	t.Parallel()
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		l := newLab(t, d, throwAway("a", 2))
+		l.fill()
+		by := l.tenant("tester")
+		broken := &brokenQueue{Recorder: l.jobs}
+		broken.times.Store(2)
+		failing := session.New(d.DB, broken, l.tenants, l.pools, session.Config{
+			Contextualizer: l.machines, Now: l.clock.Now, Logger: slog.New(slog.NewTextHandler(&l.log, nil)),
+		})
+		_, err := failing.Request(t.Context(), by, session.Request{Specs: []session.Spec{spec(1, "a")}})
+		require.ErrorIs(t, err, driver.ErrBadConn)
+		ours, err := l.request(by, spec(1, "a"))
+		require.NoError(t, err)
+		if len(l.log.with("going on to try")) > 0 {
+			require.Eventually(t, func() bool { return len(l.log.with("session undone")) > 0 }, 20*time.Second, 10*time.Millisecond)
+		}
+		got, err := l.sessions.Get(t.Context(), by, ours.ID)
+		require.NoError(t, err)
+		require.True(t, got.Active())
+		require.Len(t, got.Nodes, 1)
+		require.Equal(t, pool.Deployed, got.Nodes[0].State)
+	})
 }

@@ -52,17 +52,18 @@ func (s *Service) request(ctx context.Context, by *tenant.Tenant, r Request) (*S
 	if err != nil {
 		return nil, err
 	}
+	tried := false
+	defer func() { s.reach.leave(pools, tried) }()
 	h := &handOut{Service: s, owner: pool.NewOwner(), newest: doubtful}
 	if err := h.reserve(ctx, tenantID, r.Specs); err != nil {
-		s.reach.leave(pools, false)
 		if h.mayExist(ctx, err) {
 			return nil, h.undo(context.WithoutCancel(ctx), err)
 		}
 		return nil, err
 	}
 	held, release := s.pools.HoldLease(ctx, h.owner)
+	tried = true
 	err = h.contextualize(held)
-	s.reach.leave(pools, true)
 	release()
 	if err == nil {
 		err = h.deploy(ctx)
