@@ -44,6 +44,7 @@ func TestClockIsTheDatabases(t *testing.T) {
 			require.Equal(t, r.now(), c.Now())
 			require.Equal(t, wrong, c.Skew())
 			time.Sleep(time.Second)
+			synctest.Wait() // for what asks in the background
 			wrong -= 5 * time.Minute
 		}
 	})
@@ -58,6 +59,7 @@ func TestClockFollowsTheDatabase(t *testing.T) {
 		c := db.NewClock(r.ask, nil, nil)
 		require.NoError(t, c.Ask(t.Context()))
 		for _, ahead := range []time.Duration{time.Minute, -time.Hour, 3 * time.Second, 0} {
+			synctest.Wait() // for what asks in the background
 			r.ahead = ahead
 			for range 11 {
 				c.Now()
@@ -65,6 +67,7 @@ func TestClockFollowsTheDatabase(t *testing.T) {
 			}
 			require.Equal(t, r.now(), c.Now())
 		}
+		synctest.Wait()
 		r.err = errors.New("it is away")
 		time.Sleep(time.Hour)
 		require.ErrorIs(t, c.Ask(t.Context()), r.err)
