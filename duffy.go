@@ -193,7 +193,7 @@ func (d *Duffy) newQueue(opts Options) (queue.Queue, error) {
 	}
 	cfg := riverqueue.Config{
 		Logger: d.log, Now: d.db.Clock.Now, LongWorkers: d.cfg.LongWorkers, ShortWorkers: d.cfg.Workers,
-		ShutdownTimeout: d.cfg.ShutdownTimeout, PollOnly: !d.db.MayListen(),
+		ShutdownTimeout: d.cfg.ShutdownTimeout, PollOnly: !d.db.MayListen(), Unavailable: db.Unavailable,
 	}
 	if d.db.Postgres() {
 		return riverqueue.NewPostgres(d.db.DB, d.db.Pool, cfg)

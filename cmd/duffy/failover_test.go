@@ -32,7 +32,7 @@ func TestReadOnlyDatabase(t *testing.T) {
 	require.NoError(t, err, "it can be read")
 	worker.stop(t)
 	worker.start(t)
-	worker.untilSays(t, "the database")
+	worker.untilSays(t, "cannot start River, waiting for the database")
 	postgres.SetReadOnly(t, false)
 	f.requireWorks(t, d, api)
 	server.untilReady(t)

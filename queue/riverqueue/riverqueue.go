@@ -54,6 +54,10 @@ type Config struct {
 	// more to be notified on. SQLite does so anyway.
 	PollOnly bool
 
+	// Unavailable tells whether an error passes although the database answers, which may
+	// be read-only: Work waits for that at its start. Nil knows of none.
+	Unavailable func(error) bool
+
 	// Logger gets a warning for each failed run of a job, and what River itself
 	// warns of; nil discards.
 	Logger *slog.Logger

@@ -112,7 +112,7 @@ func (q *Queue) start(ctx context.Context, cfg *river.Config) (client, error) {
 		if ctx.Err() != nil {
 			break
 		}
-		if q.db.PingContext(ctx) == nil {
+		if !q.passes(ctx, err) {
 			return nil, fmt.Errorf("start River: %w", err)
 		}
 		q.cfg.Logger.WarnContext(ctx, "cannot start River, waiting for the database", "err", err)
@@ -121,14 +121,23 @@ func (q *Queue) start(ctx context.Context, cfg *river.Config) (client, error) {
 	return nil, nil
 }
 
+// passes tells whether River could not be started for a reason that passes.
+func (q *Queue) passes(ctx context.Context, err error) bool {
+	return q.cfg.Unavailable != nil && q.cfg.Unavailable(err) || q.db.PingContext(ctx) != nil
+}
+
+// awaitDatabase waits, at least for pingInterval, until the database answers.
 func (q *Queue) awaitDatabase(ctx context.Context) {
 	tick := time.NewTicker(pingInterval)
 	defer tick.Stop()
-	for q.db.PingContext(ctx) != nil {
+	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+		}
+		if q.db.PingContext(ctx) == nil {
+			return
 		}
 	}
 }
