@@ -21,7 +21,10 @@ const (
 )
 
 // ours are all migrations of ours, in order.
-var ours = []string{"20261123000001_leases", "20261123000002_lists", "20261123000003_api_keys", "20261125000001_forced", ourHead}
+var ours = []string{
+	"20261123000001_leases", "20261123000002_lists", "20261123000003_api_keys", "20261125000001_forced",
+	"20261125000031_write_probes", ourHead,
+}
 
 var head = db.Revision{Duffy3: duffy3Head, Duffy: ourHead, Head: true}
 
