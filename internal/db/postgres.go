@@ -69,7 +69,7 @@ func openPostgres(ctx context.Context, loc location, cfg Config) (*DB, error) {
 }
 
 func askTime(ctx context.Context, pool *pgxpool.Pool) (now time.Time, err error) {
-	err = pool.QueryRow(ctx, "SELECT clock_timestamp()", pgx.QueryExecModeSimpleProtocol).Scan(&now)
+	err = pool.QueryRow(ctx, "SELECT clock_timestamp()", pgx.QueryExecModeExec).Scan(&now)
 	return now, err
 }
 
