@@ -144,17 +144,25 @@ func (w *watched) request(c *client.Client, quantity int) (apiv1.Session, error)
 	})
 }
 
+// stocked waits until the pool is full. Nodes that a failed request gave back may have
+// been replaced by then.
+func (w *watched) stocked() {
+	w.Helper()
+	require.Eventually(w, func() bool {
+		return scrape(w.T, w.monitor)[`duffy_nodes{pool="a",state="ready"}`] >= 2
+	}, time.Minute, 50*time.Millisecond)
+}
+
 // traffic has everything happen that is counted.
 func (w *watched) traffic() {
 	w.Helper()
-	ready := map[string]float64{`duffy_nodes{pool="a",state="ready"}`: 2}
-	w.eventually(ready)
+	w.stocked()
 	alice := w.tenant(tenant.Tenant{Name: "alice", SSHKey: "k", NodeQuota: new(5)})
 	admin := w.tenant(tenant.Tenant{Name: "admin", SSHKey: "k", IsAdmin: true})
 
 	_, err := w.request(alice, 1)
 	require.NoError(w, err)
-	w.eventually(ready)
+	w.stocked()
 	_, err = w.request(alice, 5)
 	require.Error(w, err)
 	_, err = w.request(admin, 100)
@@ -163,13 +171,13 @@ func (w *watched) traffic() {
 	_, err = w.request(admin, 2)
 	require.Error(w, err)
 	w.machines.Heal()
-	w.eventually(ready)
+	w.stocked()
 	retired, err := w.request(admin, 1)
 	require.NoError(w, err)
 	_, err = admin.RetireSession(w.Context(), retired.ID)
 	require.NoError(w, err)
 	require.Contains(w, fetch(w.T, w.url+"/somewhere/else"), "404")
-	w.eventually(ready)
+	w.stocked()
 }
 
 var databases = map[string]func(testing.TB) string{
