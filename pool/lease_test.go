@@ -45,7 +45,7 @@ type worker struct {
 	busy  atomic.Bool // the backend is at work
 	pools *pool.Service
 	mux   queue.Mux
-	ahead time.Duration
+	ahead atomic.Int64 // nanoseconds
 }
 
 func newWorker(t *testing.T, url string, jobs queue.Inserter, machines *fake.Backend) *worker {
@@ -61,7 +61,7 @@ func newWorker(t *testing.T, url string, jobs queue.Inserter, machines *fake.Bac
 	w := &worker{db: d}
 	w.pools = pool.New(d.DB, jobs, pool.ServiceConfig{
 		Pools: set, Backends: map[string]backend.Backend{"fake": watched{machines, w}}, Contextualizer: machines,
-		Now: func() time.Time { return time.Now().Add(w.ahead) },
+		Now: func() time.Time { return time.Now().Add(time.Duration(w.ahead.Load())) },
 	})
 	w.pools.Handle(&w.mux)
 	return w
@@ -108,7 +108,7 @@ func TestClocksEndNoLease(t *testing.T) {
 		require.True(t, first.busy.Load())
 		for _, ahead := range []time.Duration{40 * time.Second, 5 * time.Minute, -5 * time.Minute, 24 * time.Hour, 0} {
 			for _, w := range []*worker{other, first} {
-				w.ahead = ahead
+				w.ahead.Store(int64(ahead))
 				for range 6 {
 					require.NoError(t, first.pools.Reconcile(t.Context()))
 					require.NoError(t, other.pools.Reconcile(t.Context()))
